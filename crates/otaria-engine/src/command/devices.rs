@@ -1,0 +1,320 @@
+//! Devices: registered one by one or by the thousand, and looked at.
+//!
+//! Whether a device is online is asked of presence, never of the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use otaria_core::ids::{DeviceId, DeviceName, parse_iot_id};
+use otaria_core::rules::{Code, DeviceDraft, DeviceParams, Refusal, device_name};
+use otaria_core::time::Timestamp;
+use otaria_ports::store::{BATCH_MAX, Device, ModuleVersion, NewDevice, Product, Role};
+
+use super::secrets::{DEVICE_SECRET_BYTES, device_context, hex};
+use super::{Caller, Commands, Listed};
+use crate::error::CommandError;
+
+/// Devices of one call at most.
+pub const REGISTER_MAX: usize = 20_000;
+/// Letters and digits of a name that the server makes up.
+const MADE_UP_NAME_CHARS: usize = 20;
+
+/// The state of a device's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeviceStatus {
+    /// Connected.
+    Online,
+    /// Was connected before.
+    Offline,
+    /// Has never connected.
+    Unactive,
+    /// Shut out.
+    Disable,
+}
+
+impl DeviceStatus {
+    /// The name on every wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "ONLINE",
+            Self::Offline => "OFFLINE",
+            Self::Unactive => "UNACTIVE",
+            Self::Disable => "DISABLE",
+        }
+    }
+
+    fn of(device: &Device, session: Option<i64>) -> Self {
+        match (device.enabled, session, device.active_at) {
+            (false, _, _) => Self::Disable,
+            (true, Some(_), _) => Self::Online,
+            (true, None, Some(_)) => Self::Offline,
+            (true, None, None) => Self::Unactive,
+        }
+    }
+}
+
+/// How a caller names a device: by its id, or by product and name; the id wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is the parameter of its name")]
+pub struct DeviceRef {
+    pub iot_id: Option<String>,
+    pub product_key: Option<String>,
+    pub device_name: Option<String>,
+}
+
+/// A device that was just registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisteredDevice {
+    /// Its id.
+    pub id: DeviceId,
+    /// Its name.
+    pub name: DeviceName,
+    /// Its nickname.
+    pub nickname: Option<String>,
+    /// Its DeviceSecret: 32 hex digits.
+    pub secret: String,
+}
+
+/// A device of a batch that was not registered. The others were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedDevice {
+    /// The name as it came.
+    pub name: String,
+    /// The error's code.
+    pub code: String,
+    /// The error in words.
+    pub message: String,
+}
+
+/// A device as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceView {
+    /// The device.
+    pub device: Device,
+    /// Its DeviceSecret as 32 hex digits; `None` for viewers.
+    pub secret: Option<String>,
+    /// The state of its connection.
+    pub status: DeviceStatus,
+    /// What it informed last, by module.
+    pub versions: Vec<ModuleVersion>,
+}
+
+impl Commands {
+    /// Registers one device, under a name that is made up if none is given.
+    ///
+    /// # Errors
+    /// `ProductNotFound`, `DeviceNameExisted`, or the rule that a parameter breaks.
+    pub async fn register_device(
+        &self,
+        caller: &Caller,
+        now: Timestamp,
+        product_key: Option<&String>,
+        params: &DeviceParams,
+    ) -> Result<(Product, RegisteredDevice), CommandError> {
+        caller.needs(Role::Operator)?;
+        let draft = params.parse()?;
+        let product = self.product_of(caller, product_key).await?;
+        let (new, secret) = self.new_device(&product, draft)?;
+        let ids = self.deps().store.register_devices(&product, std::slice::from_ref(&new), now).await?;
+        let Some(id) = ids.into_iter().next().flatten() else {
+            return Err(CommandError::not_allowed(Code::DeviceNameExisted, NAME_TAKEN));
+        };
+        Ok((product, RegisteredDevice { id, name: new.name, nickname: new.nickname, secret }))
+    }
+
+    /// Registers devices, each on its own: the answer is in the order of the call, and one that is refused
+    /// does not hinder the others.
+    ///
+    /// # Errors
+    /// `ProductNotFound`, or `DeviceCountExceeded` for none and for more than [`REGISTER_MAX`].
+    pub async fn register_devices(
+        &self,
+        caller: &Caller,
+        now: Timestamp,
+        product_key: Option<&String>,
+        devices: &[DeviceParams],
+    ) -> Result<Vec<Result<RegisteredDevice, RefusedDevice>>, CommandError> {
+        caller.needs(Role::Operator)?;
+        if devices.is_empty() {
+            return Err(Refusal::missing("Device", "").into());
+        }
+        if devices.len() > REGISTER_MAX {
+            let rule = format!("may have at most {REGISTER_MAX} entries, not {}", devices.len());
+            return Err(Refusal::invalid(Code::DeviceCountExceeded, "Device", rule).into());
+        }
+        let product = self.product_of(caller, product_key).await?;
+
+        let mut seen = BTreeSet::new();
+        let (mut fresh, mut secrets, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        let mut refused = BTreeMap::new();
+        for (place, params) in devices.iter().enumerate() {
+            let refusal = match params.parse() {
+                Ok(draft) if draft.name.iter().all(|name| seen.insert(name.clone())) => {
+                    let (new, secret) = self.new_device(&product, draft)?;
+                    fresh.push(new);
+                    secrets.push(secret);
+                    places.push(place);
+                    continue;
+                }
+                Ok(_) => refused_device(params, Code::DeviceNameExisted.as_str(), NAME_TWICE),
+                Err(refusal) => refused_device(params, &refusal.code_text(), &refusal.rule),
+            };
+            refused.insert(place, refusal);
+        }
+
+        let ids = match fresh.is_empty() {
+            true => Vec::new(),
+            false => self.deps().store.register_devices(&product, &fresh, now).await?,
+        };
+        let mut results: BTreeMap<usize, _> =
+            refused.into_iter().map(|(place, refusal)| (place, Err(refusal))).collect();
+        for (((place, id), new), secret) in places.into_iter().zip(ids).zip(fresh).zip(secrets) {
+            let result = match id {
+                Some(id) => Ok(RegisteredDevice { id, name: new.name, nickname: new.nickname, secret }),
+                None => Err(refused_device(&devices[place], Code::DeviceNameExisted.as_str(), NAME_TAKEN)),
+            };
+            results.insert(place, result);
+        }
+        Ok(results.into_values().collect())
+    }
+
+    /// A product's devices in the order of names: after `after`, then `skip` more, at most `limit`.
+    ///
+    /// # Errors
+    /// `ProductNotFound`.
+    pub async fn query_devices(
+        &self,
+        caller: &Caller,
+        product_key: Option<&String>,
+        mut after: Option<DeviceName>,
+        mut skip: usize,
+        limit: usize,
+    ) -> Result<(Product, Listed<DeviceView, DeviceName>), CommandError> {
+        let product = self.product_of(caller, product_key).await?;
+        let total = product.device_count;
+        while skip > 0 {
+            let mut passed =
+                self.deps().store.devices(product.no, after.as_ref(), skip.min(BATCH_MAX)).await?;
+            skip -= passed.len();
+            let Some(last) = passed.pop() else {
+                return Ok((product, Listed { rows: Vec::new(), total, next: None }));
+            };
+            after = Some(last.name);
+        }
+        let devices = self.deps().store.devices(product.no, after.as_ref(), limit + 1).await?;
+        let Listed { rows, next, .. } = Listed::cut(devices, total, limit, |last| last.name.clone());
+        let rows = self.device_views(caller, &product, rows).await?;
+        Ok((product, Listed { rows, total, next }))
+    }
+
+    /// One device.
+    ///
+    /// # Errors
+    /// `DeviceNotFound`, `ProductNotFound`, or what is missing to name one.
+    pub async fn query_device(
+        &self,
+        caller: &Caller,
+        which: &DeviceRef,
+    ) -> Result<(Product, DeviceView), CommandError> {
+        let (product, device) = self.device_of(caller, which).await?;
+        let view = self.device_views(caller, &product, vec![device]).await?.pop();
+        Ok((product, view.ok_or_else(unknown_device)?))
+    }
+
+    /// Whether a device is connected, and, if it is, since when.
+    ///
+    /// # Errors
+    /// As [`Commands::query_device`].
+    pub async fn device_status(
+        &self,
+        caller: &Caller,
+        which: &DeviceRef,
+    ) -> Result<(DeviceStatus, Option<Timestamp>), CommandError> {
+        let (_, device) = self.device_of(caller, which).await?;
+        let sessions = self.deps().presence.sessions(&[device.id]).await?;
+        let status = DeviceStatus::of(&device, sessions.first().copied().flatten());
+        let since = device.online_at.filter(|_| status == DeviceStatus::Online);
+        Ok((status, since))
+    }
+
+    /// The caller's device that is meant, and its product.
+    pub(super) async fn device_of(
+        &self,
+        caller: &Caller,
+        which: &DeviceRef,
+    ) -> Result<(Product, Device), CommandError> {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        if let Some(iot_id) = given(&which.iot_id) {
+            let id = parse_iot_id(&iot_id).ok_or_else(unknown_device)?;
+            let device = self.deps().store.device_by_id(id).await?.ok_or_else(unknown_device)?;
+            let product = self.deps().store.product_by_no(device.product).await?;
+            let product = product.filter(|product| product.new.account == caller.account);
+            return Ok((product.ok_or_else(unknown_device)?, device));
+        }
+        let Some(name) = given(&which.device_name) else {
+            return Err(Refusal::missing("DeviceName", ", unless IotId is given").into());
+        };
+        let name = device_name(&name)?;
+        let product = self.product_of(caller, which.product_key.as_ref()).await?;
+        let device = self.deps().store.device(product.no, &name).await?;
+        Ok((product, device.ok_or_else(unknown_device)?))
+    }
+
+    /// Devices with what the rest of the house knows of them.
+    async fn device_views(
+        &self,
+        caller: &Caller,
+        product: &Product,
+        devices: Vec<Device>,
+    ) -> Result<Vec<DeviceView>, CommandError> {
+        let ids: Vec<DeviceId> = devices.iter().map(|device| device.id).collect();
+        let mut versions: BTreeMap<DeviceId, Vec<ModuleVersion>> = BTreeMap::new();
+        let mut sessions = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(BATCH_MAX) {
+            sessions.extend(self.deps().presence.sessions(ids).await?);
+            for version in self.deps().store.module_versions(ids).await? {
+                versions.entry(version.device).or_default().push(version);
+            }
+        }
+        let views = devices.into_iter().zip(sessions).map(|(device, session)| {
+            let secret = match caller.role {
+                Role::Viewer => None,
+                Role::Operator | Role::Admin => Some(self.open_device_secret(&product.new.key, &device)?),
+            };
+            let status = DeviceStatus::of(&device, session);
+            let versions = versions.remove(&device.id).unwrap_or_default();
+            Ok(DeviceView { device, secret, status, versions })
+        });
+        views.collect()
+    }
+
+    /// A device with a fresh secret, sealed and as it is told once.
+    fn new_device(
+        &self,
+        product: &Product,
+        draft: DeviceDraft,
+    ) -> Result<(NewDevice, String), CommandError> {
+        let name = match draft.name {
+            Some(name) => name,
+            None => DeviceName::parse(&self.deps().ids.text(MADE_UP_NAME_CHARS))
+                .map_err(|bad| CommandError::Internal(Box::new(bad)))?,
+        };
+        let mut secret = [0; DEVICE_SECRET_BYTES];
+        self.deps().ids.fill(&mut secret);
+        let sealed_secret = self.seal(&device_context(&product.new.key, &name), &secret);
+        Ok((NewDevice { name, nickname: draft.nickname, sealed_secret }, hex(&secret)))
+    }
+}
+
+const NAME_TAKEN: &str = "the product has a device of this name already";
+const NAME_TWICE: &str = "the name stands in the call more than once";
+
+fn refused_device(params: &DeviceParams, code: &str, message: &str) -> RefusedDevice {
+    // Never more than a name may have: the rest is the caller's own to know.
+    let name = params.device_name.iter().flat_map(|name| name.chars()).take(64).collect();
+    RefusedDevice { name, code: code.to_owned(), message: message.to_owned() }
+}
+
+fn unknown_device() -> CommandError {
+    CommandError::not_allowed(Code::DeviceNotFound, "there is no such device")
+}

@@ -1,0 +1,271 @@
+//! Turns a job's source into tasks, slice by slice.
+//!
+//! Never decides what a task is: the store writes what a slice says, with the cursor, in one transaction.
+//! A crash in between repeats the slice and loses nothing; a second expander finds the cursor moved.
+//!
+//! Invariant: every line ends in exactly one count: task, skipped or rejected (I4).
+
+mod chunk;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use otaria_core::ids::{DeviceName, JobNo};
+use otaria_core::list::ListReader;
+use otaria_core::time::Timestamp;
+use otaria_ports::bus::Signal;
+use otaria_ports::store::{
+    Candidate, Cursor, NewTask, RejectCause, RejectedLine, Rejections, Slice, SourceKind, StoreError,
+};
+
+use self::chunk::{Chunk, ChunkBuilder, FIRST_CHUNK_LINES, SLICE_NAMES};
+use crate::Wake;
+use crate::book::JobFacts;
+use crate::error::CommandError;
+use crate::shell::Shell;
+
+/// What one step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Lines accounted for so far.
+    pub lines: u64,
+    /// Whether the source is used up.
+    pub complete: bool,
+}
+
+/// Carries all expansions of this process forward, a slice at a time, each job in turn.
+pub struct Expander {
+    shell: Arc<Shell>,
+    jobs: BTreeSet<JobNo>,
+    last: JobNo,
+    chunks: BTreeMap<JobNo, Chunk>,
+}
+
+impl Expander {
+    /// An expander that knows no job yet.
+    #[must_use]
+    pub const fn new(shell: Arc<Shell>) -> Self {
+        Self { shell, jobs: BTreeSet::new(), last: JobNo(0), chunks: BTreeMap::new() }
+    }
+
+    /// Looks for jobs whose expansion stands: after a start, and now and then.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn survey(&mut self) -> Result<(), StoreError> {
+        let jobs = self.shell.deps.store.unfinished_jobs().await?;
+        self.jobs.extend(jobs.iter().filter(|job| !job.expansion.complete).map(|job| job.no));
+        Ok(())
+    }
+
+    /// Writes one slice of one job.
+    ///
+    /// # Errors
+    /// When store or objects are not available; the next tick tries again.
+    pub async fn tick(&mut self, now: Timestamp) -> Result<Wake, CommandError> {
+        self.jobs.extend(self.shell.expand_hints.take());
+        let next = self.jobs.range((std::ops::Bound::Excluded(self.last), std::ops::Bound::Unbounded)).next();
+        let Some(job) = next.or_else(|| self.jobs.first()).copied() else {
+            return Ok(Wake::OnSignal);
+        };
+        self.last = job;
+        let kept = self.chunks.remove(&job);
+        match step(&self.shell, job, kept, now).await? {
+            Some((done, _)) if done.complete => drop(self.jobs.remove(&job)),
+            Some((_, Some(chunk))) => drop(self.chunks.insert(job, chunk)),
+            Some((_, None)) => {}
+            None => drop(self.jobs.remove(&job)),
+        }
+        Ok(if self.jobs.is_empty() { Wake::OnSignal } else { Wake::Now })
+    }
+}
+
+/// Writes the next slice of a job; `None` when there is nothing to expand. Gives back the chunk that it
+/// read while that has more slices.
+///
+/// # Errors
+/// When store or objects are not available.
+pub(crate) async fn step(
+    shell: &Shell,
+    job: JobNo,
+    kept: Option<Chunk>,
+    now: Timestamp,
+) -> Result<Option<(Step, Option<Chunk>)>, CommandError> {
+    // The cursor is read afresh: the book keeps what jobs are, not how far they have come.
+    let Some(current) = shell.deps.store.jobs_by_no(&[job]).await?.pop() else { return Ok(None) };
+    if current.expansion.complete {
+        return Ok(None);
+    }
+    let Some(facts) = shell.book.one(&*shell.deps.store, job).await? else { return Ok(None) };
+    let cursor = current.expansion.cursor;
+    let (slice, chunk) = match &current.source {
+        SourceKind::Product => (product_slice(shell, &facts, cursor).await?, None),
+        SourceKind::Names | SourceKind::File { .. } => {
+            let chunk = match kept.filter(|chunk| chunk.offset == cursor.offset && !chunk.last_slice(&cursor)) {
+                Some(chunk) => chunk,
+                None => read_chunk(shell, &facts, &current.source, cursor.offset).await?,
+            };
+            let slice = list_slice(shell, &facts, &chunk, cursor).await?;
+            (slice, Some(chunk))
+        }
+    };
+    let outcome = match shell.deps.store.expand(&slice, now).await {
+        Ok(outcome) => outcome,
+        // Somebody else wrote it; the next step reads where the cursor is now.
+        Err(StoreError::Conflict { .. }) => {
+            return Ok(Some((Step { lines: current.expansion.lines, complete: false }, None)));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if !outcome.queued.is_empty() {
+        shell.deps.bus.tell(Signal::TasksReady { job, devices: outcome.queued });
+    }
+    metrics::counter!("otaria_expanded_lines_total").increment(slice.lines);
+    if slice.complete {
+        let expansion = &outcome.expansion;
+        tracing::info!(
+            job.id = %current.id, lines = expansion.lines, tasks = expansion.tasks,
+            skipped = expansion.skipped, rejected = expansion.rejected.total(), "expansion complete"
+        );
+        shell.close_hints.add([job]);
+    }
+    let step = Step { lines: outcome.expansion.lines, complete: slice.complete };
+    Ok(Some((step, chunk.filter(|chunk| slice.to.offset == chunk.offset))))
+}
+
+impl Chunk {
+    /// Whether the cursor stands behind this chunk's last slice, which cannot be while offsets agree.
+    fn last_slice(&self, cursor: &Cursor) -> bool {
+        cursor.slice >= self.slices()
+    }
+}
+
+/// Reads the chunk that begins at an offset: of the file, or of the names kept with the job.
+async fn read_chunk(
+    shell: &Shell,
+    facts: &JobFacts,
+    source: &SourceKind,
+    offset: u64,
+) -> Result<Chunk, CommandError> {
+    let product = &facts.job.new.product;
+    let mut builder = ChunkBuilder::at(offset);
+    let SourceKind::File { object, size } = source else {
+        let names = shell.deps.store.job_names(facts.job.no, offset, FIRST_CHUNK_LINES).await?;
+        for (n, name) in (offset + 1..).zip(&names) {
+            builder.add(Ok(name), n);
+        }
+        return Ok(builder.build(product, true));
+    };
+    let mut reader = ListReader::resume_at(offset);
+    let mut pieces = shell.deps.objects.read(object, offset..*size).await?;
+    while !builder.is_full() {
+        let Some(piece) = pieces.next().await else { break };
+        builder.take(&mut reader, &piece?);
+    }
+    let full = builder.is_full();
+    if !full {
+        builder.finish(&mut reader);
+    }
+    Ok(builder.build(product, !full))
+}
+
+/// One slice of a list: its names resolved and sorted out.
+async fn list_slice(
+    shell: &Shell,
+    facts: &JobFacts,
+    chunk: &Chunk,
+    cursor: Cursor,
+) -> Result<Slice, CommandError> {
+    let job = &facts.job;
+    let names = chunk.names(cursor.slice);
+    let found =
+        shell.deps.store.resolve(job.product, job.upto, &facts.firmware.new.module, &names).await?;
+    let last_slice = cursor.slice + 1 >= chunk.slices();
+    let to = if last_slice {
+        Cursor { offset: chunk.end, slice: 0, after: None }
+    } else {
+        Cursor { offset: chunk.offset, slice: cursor.slice + 1, after: None }
+    };
+    let mut slice = empty_slice(job.no, cursor, to, last_slice && chunk.last);
+    slice.lines = names.len() as u64;
+    // What the chunk rejected by itself goes with its first slice.
+    if slice.from.slice == 0 {
+        slice.lines += chunk.rejected.total();
+        slice.rejected = chunk.rejected;
+        slice.rejects.clone_from(&chunk.rejects);
+    }
+    for (name, candidate) in names.iter().zip(found) {
+        sort_out(facts, name, candidate, &mut slice);
+    }
+    Ok(sorted(slice))
+}
+
+/// One slice of a product's devices, in the order of names.
+async fn product_slice(shell: &Shell, facts: &JobFacts, cursor: Cursor) -> Result<Slice, CommandError> {
+    let job = &facts.job;
+    let after = cursor.after.as_deref().and_then(|after| DeviceName::parse(after).ok());
+    let limit = if after.is_none() { FIRST_CHUNK_LINES } else { SLICE_NAMES };
+    let module = &facts.firmware.new.module;
+    let devices = shell.deps.store.scan(job.product, job.upto, module, after.as_ref(), limit).await?;
+    let to = Cursor {
+        offset: cursor.offset + devices.len() as u64,
+        slice: 0,
+        after: devices.last().map(|(name, _)| name.as_str().to_owned()).or_else(|| cursor.after.clone()),
+    };
+    let mut slice = empty_slice(job.no, cursor, to, devices.len() < limit);
+    slice.lines = devices.len() as u64;
+    for (name, candidate) in devices {
+        sort_out(facts, &name, Some(candidate), &mut slice);
+    }
+    Ok(sorted(slice))
+}
+
+fn empty_slice(job: JobNo, from: Cursor, to: Cursor, complete: bool) -> Slice {
+    Slice {
+        job,
+        from,
+        to,
+        complete,
+        lines: 0,
+        tasks: Vec::new(),
+        skipped: Vec::new(),
+        rejected: Rejections::default(),
+        rejects: Vec::new(),
+    }
+}
+
+/// Decides what one name comes to: a task, a skip or a rejection.
+fn sort_out(facts: &JobFacts, name: &DeviceName, candidate: Option<Candidate>, slice: &mut Slice) {
+    let Some(candidate) = candidate else {
+        slice.rejected.unknown += 1;
+        slice.rejects.push(RejectedLine { text: name.as_str().to_owned(), cause: RejectCause::Unknown });
+        return;
+    };
+    if is_wanted(facts, &candidate) {
+        slice.tasks.push(NewTask { device: candidate.device, src_version: candidate.version });
+    } else {
+        slice.skipped.push(candidate.device);
+    }
+}
+
+/// Whether a device gets a task: not at the destination, and of a source version where one is asked for.
+/// A device that never informed a version is in, unless a version is asked for.
+fn is_wanted(facts: &JobFacts, candidate: &Candidate) -> bool {
+    let new = &facts.firmware.new;
+    let sources = facts.job.new.target.src_versions();
+    match &candidate.version {
+        Some(version) if *version == new.dest_version => false,
+        Some(version) => {
+            let of_source = sources.is_empty() || sources.iter().any(|source| version == source);
+            of_source && new.kind.src_version().is_none_or(|source| version == source)
+        }
+        None => sources.is_empty() && new.kind.src_version().is_none(),
+    }
+}
+
+fn sorted(mut slice: Slice) -> Slice {
+    slice.tasks.sort_unstable_by_key(|task| task.device);
+    slice.skipped.sort_unstable();
+    slice
+}

@@ -1,0 +1,261 @@
+//! Takes what devices and gateways say, in batches, and keeps what the rules make of it.
+//!
+//! Needs no lease: a report is matched to the one open task of (device, module) and written by
+//! compare-and-set, so whoever else moved the task meanwhile is seen and the report decided anew.
+//!
+//! Invariant: a report is answered only after what it caused is durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use otaria_core::ids::{DeviceId, JobNo, ModuleName};
+use otaria_core::task::{Ignored, Report, ReportOrder, Said, TaskEvent, TaskKey, TaskStatus, Want};
+use otaria_core::time::Timestamp;
+use otaria_ports::bus::Signal;
+use otaria_ports::inbox::Fetched;
+use otaria_ports::pusher::{Outcome, Settled};
+use otaria_ports::store::{BATCH_MAX, ModuleVersion, Task, TaskChange, VersionReport};
+
+use crate::book::JobFacts;
+use crate::error::CommandError;
+use crate::shell::Shell;
+
+/// How often a batch is decided anew when tasks moved meanwhile. Others win at most a few times: each win
+/// moves the task on, and a task has few moves.
+const TRIES: usize = 8;
+
+/// What a batch of reports came to, before it is written.
+#[derive(Default)]
+struct Decided {
+    versions: BTreeMap<(DeviceId, ModuleName), VersionReport>,
+    changes: BTreeMap<TaskKey, TaskChange>,
+}
+
+/// Takes at most [`BATCH_MAX`] reports; returns once they are durable.
+///
+/// # Errors
+/// When the store is not available. Nothing of the batch may be acknowledged then.
+pub async fn take(shell: &Arc<Shell>, mut reports: Vec<Report>, now: Timestamp) -> Result<(), CommandError> {
+    reports.truncate(BATCH_MAX);
+    reports.sort_by(|a, b| (a.device, a.order).cmp(&(b.device, b.order)));
+    metrics::counter!("otaria_reports_taken_total").increment(reports.len() as u64);
+    for _ in 0..TRIES {
+        let devices: BTreeSet<DeviceId> = reports.iter().map(|report| report.device).collect();
+        let devices: Vec<DeviceId> = devices.into_iter().collect();
+        let tasks = shell.deps.store.open_tasks(&devices).await?;
+        let facts = facts_of(shell, &tasks).await?;
+        let decided = decide(&reports, tasks, &facts, now);
+
+        let versions: Vec<VersionReport> = decided.versions.into_values().collect();
+        let changes: Vec<TaskChange> = decided.changes.into_values().collect();
+        if versions.is_empty() && changes.is_empty() {
+            return Ok(());
+        }
+        let written = shell.deps.store.take_reports(&versions, &changes, now).await?;
+        let (done, moved): (Vec<_>, Vec<_>) =
+            changes.into_iter().zip(written).partition(|(_, written)| *written);
+        tell(shell, done.into_iter().map(|(change, _)| change), now);
+        if moved.is_empty() {
+            return Ok(());
+        }
+        // Only what met a moved task is decided anew; the rest is durable.
+        let again: BTreeSet<DeviceId> = moved.into_iter().map(|(change, _)| change.key.device).collect();
+        reports.retain(|report| again.contains(&report.device));
+    }
+    let source = "tasks kept moving while their reports were decided".into();
+    Err(CommandError::Unavailable(source))
+}
+
+async fn facts_of(
+    shell: &Shell,
+    tasks: &[Task],
+) -> Result<BTreeMap<JobNo, Arc<JobFacts>>, CommandError> {
+    let jobs = tasks.iter().map(|task| task.key.job).collect();
+    Ok(shell.book.get(&*shell.deps.store, &jobs).await?)
+}
+
+/// Runs reports, in the order of each device, over the open tasks of their devices.
+fn decide(
+    reports: &[Report],
+    tasks: Vec<Task>,
+    facts: &BTreeMap<JobNo, Arc<JobFacts>>,
+    now: Timestamp,
+) -> Decided {
+    let mut open: BTreeMap<(DeviceId, ModuleName), Task> =
+        tasks.into_iter().map(|task| ((task.key.device, task.module.clone()), task)).collect();
+    let mut decided = Decided::default();
+    for report in reports {
+        let of = (report.device, report.module.clone());
+        if let Said::Version(version) = &report.said {
+            let (device, module) = of.clone();
+            let version = ModuleVersion { device, module, version: version.clone(), at: report.at };
+            decided.versions.insert(of.clone(), VersionReport { version, order: report.order });
+        }
+        let Some(task) = open.get_mut(&of) else {
+            count_ignored("no_task");
+            continue;
+        };
+        let Some(facts) = facts.get(&task.key.job) else { continue };
+        if let Err(why) = apply(report, task, facts, &mut decided.changes, now) {
+            count_ignored(why.as_str());
+        }
+    }
+    decided
+}
+
+/// Runs one report over its task and notes the change.
+fn apply(
+    report: &Report,
+    task: &mut Task,
+    facts: &JobFacts,
+    changes: &mut BTreeMap<TaskKey, TaskChange>,
+    now: Timestamp,
+) -> Result<(), Ignored> {
+    if report.order <= task.report && task.report != ReportOrder::default() {
+        return Err(Ignored::OlderReport);
+    }
+    let (event, desc) = match &report.said {
+        Said::Version(version) => {
+            (TaskEvent::Informed { version: version.clone(), source: task.src_version.clone() }, None)
+        }
+        Said::Progress { percent, desc } => (TaskEvent::Progress { percent: *percent }, Some(desc)),
+        Said::Refused { step, desc } => (TaskEvent::Refused { step: *step }, Some(desc)),
+    };
+    task.state = task.state.on(&event, &facts.policy, now)?;
+    task.report = report.order;
+    let change = changes.entry(task.key.clone()).or_insert_with(|| TaskChange {
+        key: task.key.clone(),
+        revision: task.revision,
+        to: task.state.clone(),
+        report: None,
+        notices: 0,
+        desc: None,
+    });
+    change.to = task.state.clone();
+    change.report = Some(report.order);
+    if let Some(desc) = desc.filter(|desc| !desc.is_empty()) {
+        change.desc = Some(desc.clone());
+    }
+    Ok(())
+}
+
+fn count_ignored(why: &'static str) {
+    metrics::counter!("otaria_reports_ignored_total", "reason" => why).increment(1);
+}
+
+/// Tells the dispatcher of due retries, and the closer of ended tasks.
+fn tell(shell: &Shell, changes: impl Iterator<Item = TaskChange>, now: Timestamp) {
+    let mut retries: BTreeMap<JobNo, Vec<DeviceId>> = BTreeMap::new();
+    let mut ended = BTreeSet::new();
+    for change in changes {
+        if !change.to.status().is_open() {
+            ended.insert(change.key.job);
+        } else if change.to.want(now) == Want::Retry {
+            retries.entry(change.key.job).or_default().push(change.key.device);
+        }
+    }
+    shell.close_hints.add(ended);
+    for (job, devices) in retries {
+        shell.deps.bus.tell(Signal::TasksReady { job, devices });
+    }
+}
+
+/// Takes outcomes of notices: a written one stops the delivery deadline and starts the device's clock. The
+/// others need nothing: their deadline brings them back.
+///
+/// # Errors
+/// When the store is not available. The gateway may repeat; a lost word costs one more delivery.
+pub async fn settle(
+    shell: &Arc<Shell>,
+    outcomes: &[Settled],
+    now: Timestamp,
+) -> Result<(), CommandError> {
+    let mut written: BTreeMap<TaskKey, &Settled> = outcomes
+        .iter()
+        .filter(|settled| settled.outcome == Outcome::Written)
+        .map(|settled| (settled.key.clone(), settled))
+        .collect();
+    for _ in 0..TRIES {
+        let keys: Vec<TaskKey> = written.keys().take(BATCH_MAX).cloned().collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let tasks = shell.deps.store.tasks(&keys).await?;
+        let facts = facts_of(shell, &tasks).await?;
+        let mut changes = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            let (Some(settled), Some(facts)) = (written.get(&task.key), facts.get(&task.key.job)) else {
+                continue;
+            };
+            let event = TaskEvent::Written { attempt: settled.attempt };
+            // A report that was faster has told as much; the notice is counted all the same.
+            let to = task.state.on(&event, &facts.policy, settled.at).unwrap_or(task.state);
+            let (key, revision) = (task.key, task.revision);
+            changes.push(TaskChange { key, revision, to, report: None, notices: 1, desc: None });
+        }
+        let kept = shell.deps.store.settle(&changes, now).await?;
+        let moved: BTreeSet<TaskKey> = changes
+            .into_iter()
+            .zip(kept)
+            .filter(|(_, kept)| !kept)
+            .map(|(change, _)| change.key)
+            .collect();
+        for key in keys {
+            if !moved.contains(&key) {
+                written.remove(&key);
+            }
+        }
+    }
+    let source = "tasks kept moving while their notices were settled".into();
+    Err(CommandError::Unavailable(source))
+}
+
+/// Answers a device that asks for its update; offers what waits.
+///
+/// # Errors
+/// When the store is not available.
+pub async fn fetch(
+    shell: &Arc<Shell>,
+    device: DeviceId,
+    module: &ModuleName,
+    now: Timestamp,
+) -> Result<Option<Fetched>, CommandError> {
+    for _ in 0..TRIES {
+        let tasks = shell.deps.store.open_tasks(&[device]).await?;
+        let Some(task) = tasks.into_iter().find(|task| task.module == *module) else { return Ok(None) };
+        let Some(facts) = shell.book.one(&*shell.deps.store, task.key.job).await? else { return Ok(None) };
+        if !may_offer(&facts, task.state.status(), now) {
+            return Ok(None);
+        }
+        let state = match task.state.on(&TaskEvent::Fetched, &facts.policy, now) {
+            Ok(to) => {
+                let change = TaskChange {
+                    key: task.key,
+                    revision: task.revision,
+                    to: to.clone(),
+                    report: None,
+                    notices: 0,
+                    desc: None,
+                };
+                if shell.deps.store.settle(&[change], now).await? != [true] {
+                    continue;
+                }
+                to
+            }
+            // The running offer once more.
+            Err(_) => task.state,
+        };
+        let answer = state.attempt().map(|attempt| Fetched {
+            wire_id: attempt.offered_at.millis(),
+            offer: shell.offers.of(&facts, now),
+        });
+        return Ok(answer);
+    }
+    Ok(None)
+}
+
+/// Whether a device that asks may be told: the job runs, and this task is not being cancelled.
+fn may_offer(facts: &JobFacts, status: TaskStatus, now: Timestamp) -> bool {
+    let canceled = facts.job.canceling.is_some_and(|(mask, _)| mask & (1 << status.code()) != 0);
+    facts.job.status.delivers() && facts.job.new.schedule.is_open(now) && !canceled
+}

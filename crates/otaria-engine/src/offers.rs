@@ -1,0 +1,82 @@
+//! What a job offers to its devices, with download links that answer for 24 hours.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use otaria_core::firmware::{FirmwareKind, SignMethod};
+use otaria_core::ids::JobNo;
+use otaria_core::link::{Link, LinkKey, Linked, sign};
+use otaria_core::time::Timestamp;
+use otaria_ports::pusher::{Offer, OfferedFile, SignMethod as Digest};
+
+use crate::book::JobFacts;
+
+/// Links answer for 24 hours at least; all notices of an hour share them.
+const LINK_LIFE: Duration = Duration::from_secs(25 * 3600);
+const HOUR_MILLIS: i64 = 3_600_000;
+/// Offers kept; beyond that those of the smallest jobs go and are made again when needed.
+const KEPT: usize = 256;
+
+/// Makes offers and keeps those of this hour.
+#[derive(Debug)]
+pub struct Offers {
+    link_key: LinkKey,
+    base: Arc<str>,
+    kept: Mutex<BTreeMap<JobNo, (i64, Arc<Offer>)>>,
+}
+
+impl Offers {
+    /// Offers whose links begin with `base` and are signed with `link_key`.
+    #[must_use]
+    pub fn new(link_key: LinkKey, base: Arc<str>) -> Self {
+        Self { link_key, base, kept: Mutex::default() }
+    }
+
+    /// What the job offers at `now`.
+    #[must_use]
+    pub fn of(&self, facts: &JobFacts, now: Timestamp) -> Arc<Offer> {
+        let hour = now.millis().div_euclid(HOUR_MILLIS);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, offer)) = kept.get(&facts.job.no)
+            && *of == hour
+        {
+            return Arc::clone(offer);
+        }
+        let expires_at = Timestamp::from_millis(hour * HOUR_MILLIS) + LINK_LIFE;
+        let offer = Arc::new(self.make(facts, expires_at));
+        kept.insert(facts.job.no, (hour, Arc::clone(&offer)));
+        while kept.len() > KEPT {
+            kept.pop_first();
+        }
+        offer
+    }
+
+    fn make(&self, facts: &JobFacts, expires_at: Timestamp) -> Offer {
+        let firmware = &facts.firmware;
+        let files = firmware.files.iter().enumerate().map(|(index, file)| {
+            // A package has at most 20 files.
+            let file_index = u8::try_from(index).unwrap_or(u8::MAX);
+            let to = Linked::PackageFile { firmware: firmware.no, file: file_index };
+            OfferedFile {
+                name: file.name.clone(),
+                url: format!("{}/d/{}", self.base, sign(&self.link_key, Link { to, expires_at })),
+                size: file.size,
+                md5: file.md5.clone(),
+                sha256: file.sha256.clone(),
+            }
+        });
+        Offer {
+            version: firmware.new.dest_version.clone(),
+            module: firmware.new.module.clone(),
+            files: files.collect(),
+            sign_method: match firmware.new.sign_method {
+                SignMethod::Md5 => Digest::Md5,
+                SignMethod::Sha256 => Digest::Sha256,
+            },
+            is_diff: matches!(firmware.new.kind, FirmwareKind::Difference { .. }),
+            udi: Some(firmware.new.udi.clone()).filter(|udi| !udi.is_empty()),
+            tags: facts.job.new.tags.clone(),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Which shards this process owns, and until when.
+//!
+//! Joins, renews once a second, takes what nobody alive owns. The owner counts its time from before it
+//! sent the renewal, so it never believes in a lease longer than the store does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use otaria_core::shard::{SHARDS, Shard};
+use otaria_core::time::Timestamp;
+use otaria_ports::store::{Member, OwnedShards};
+
+use crate::Wake;
+use crate::error::CommandError;
+use crate::shell::Shell;
+
+/// Between two renewals.
+const RENEWAL: Duration = Duration::from_secs(1);
+/// Kept back from a lease's end, for clocks that differ.
+const MARGIN: Duration = Duration::from_millis(100);
+
+/// What is owned at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ownership {
+    /// The member and its shards with their epochs.
+    pub shards: OwnedShards,
+    /// Nothing claimed under these leases may be written from then on.
+    pub until: Timestamp,
+}
+
+/// Keeps this process's membership and leases.
+pub struct Owner {
+    shell: Arc<Shell>,
+    ttl: Duration,
+    owned: Ownership,
+    look_at: Timestamp,
+}
+
+impl Owner {
+    /// Joins with leases of `ttl`. With `alone` the caller vouches that no other process works on this
+    /// store (it holds the folder's lock), so whoever was a member before is gone.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn join(
+        shell: Arc<Shell>,
+        ttl: Duration,
+        alone: bool,
+        now: Timestamp,
+    ) -> Result<Self, CommandError> {
+        if alone {
+            let mut members: Vec<Member> =
+                shell.deps.store.shard_leases(now).await?.iter().map(|lease| lease.member).collect();
+            members.sort_unstable();
+            members.dedup();
+            for member in members {
+                shell.deps.store.leave(member).await?;
+            }
+        }
+        let member = shell.deps.store.join(now, ttl).await?;
+        let shards = OwnedShards { member, epochs: BTreeMap::new() };
+        let mut owner = Self { shell, ttl, owned: Ownership { shards, until: now + ttl - MARGIN }, look_at: now };
+        owner.take(now).await?;
+        Ok(owner)
+    }
+
+    /// Renews, and takes what is free. Returns what is owned now.
+    ///
+    /// # Errors
+    /// When store or gateways are not available: what is owned then runs out by itself.
+    pub async fn tick(&mut self, now: Timestamp) -> Result<Wake, CommandError> {
+        let store = &self.shell.deps.store;
+        if store.renew(self.owned.shards.member, now, self.ttl).await? {
+            self.owned.until = now + self.ttl - MARGIN;
+        } else {
+            tracing::warn!(member = self.owned.shards.member.0, "membership ran out; joining anew");
+            let member = store.join(now, self.ttl).await?;
+            self.owned.shards = OwnedShards { member, epochs: BTreeMap::new() };
+            self.owned.until = now + self.ttl - MARGIN;
+        }
+        if now >= self.look_at {
+            self.take(now).await?;
+        }
+        Ok(Wake::At(now + RENEWAL))
+    }
+
+    async fn take(&mut self, now: Timestamp) -> Result<(), CommandError> {
+        self.look_at = now + RENEWAL;
+        if self.owned.shards.epochs.len() == SHARDS {
+            return Ok(());
+        }
+        let wanted: Vec<Shard> =
+            Shard::all().filter(|shard| !self.owned.shards.epochs.contains_key(shard)).collect();
+        for lease in self.shell.deps.store.take_shards(self.owned.shards.member, &wanted, now).await? {
+            self.shell.deps.pusher.epoch(lease.shard, lease.epoch).await?;
+            self.owned.shards.epochs.insert(lease.shard, lease.epoch);
+        }
+        metrics::gauge!("otaria_shards_owned").set(self.owned.shards.epochs.len() as f64);
+        Ok(())
+    }
+
+    /// Hands everything over: others take it at once.
+    ///
+    /// # Errors
+    /// When the store is not available: then others wait until the leases run out.
+    pub async fn leave(&mut self) -> Result<(), CommandError> {
+        self.owned.shards.epochs.clear();
+        Ok(self.shell.deps.store.leave(self.owned.shards.member).await?)
+    }
+
+    /// What is owned now.
+    #[must_use]
+    pub const fn owned(&self) -> &Ownership {
+        &self.owned
+    }
+}

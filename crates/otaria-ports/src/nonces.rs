@@ -1,0 +1,74 @@
+//! Request nonces: each may be used once.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use otaria_core::time::Timestamp;
+
+use crate::Unavailable;
+
+/// Remembers nonces until they may be forgotten.
+#[async_trait]
+pub trait Nonces: Send + Sync {
+    /// Notes `nonce` of `key` until `keep_until`; `false` when it was noted before and is still kept.
+    /// Of two calls at the same time exactly one is answered `true`.
+    async fn use_once(
+        &self,
+        key: &str,
+        nonce: &str,
+        now: Timestamp,
+        keep_until: Timestamp,
+    ) -> Result<bool, Unavailable>;
+}
+
+/// Nonces of one process. Forgets at restart: a store-backed one stands behind the HTTP face.
+#[derive(Debug, Default)]
+pub struct LocalNonces(Mutex<HashMap<(String, String), Timestamp>>);
+
+/// Beyond this many nonces, what has expired is dropped before another is noted.
+const PRUNE_ABOVE: usize = 100_000;
+
+#[async_trait]
+impl Nonces for LocalNonces {
+    async fn use_once(
+        &self,
+        key: &str,
+        nonce: &str,
+        now: Timestamp,
+        keep_until: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= PRUNE_ABOVE {
+            kept.retain(|_, until| *until > now);
+        }
+        let known = kept.insert((key.into(), nonce.into()), keep_until);
+        Ok(known.is_none_or(|until| until <= now))
+    }
+}
+
+/// Holds for every [`Nonces`].
+pub mod contract {
+    use super::{Nonces, Timestamp};
+
+    /// A nonce is good once per key, and again when it may be forgotten.
+    pub async fn a_nonce_is_good_once(nonces: &dyn Nonces) {
+        let at = Timestamp::from_millis;
+        assert!(nonces.use_once("key-a", "n1", at(0), at(100)).await.unwrap());
+        assert!(!nonces.use_once("key-a", "n1", at(50), at(150)).await.unwrap());
+        assert!(nonces.use_once("key-b", "n1", at(50), at(150)).await.unwrap());
+        assert!(nonces.use_once("key-a", "n2", at(50), at(150)).await.unwrap());
+        assert!(nonces.use_once("key-a", "n1", at(10_000), at(20_000)).await.unwrap());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn the_local_one_keeps_the_contract() {
+        contract::a_nonce_is_good_once(&LocalNonces::default()).now_or_never().unwrap();
+    }
+}

@@ -1,0 +1,147 @@
+//! Notices on their way to devices.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use otaria_core::ids::{JobNo, ModuleName, Version};
+use otaria_core::job::Tag;
+use otaria_core::shard::Shard;
+use otaria_core::task::TaskKey;
+use otaria_core::time::Timestamp;
+
+use crate::Unavailable;
+
+/// One file of a package as a device sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfferedFile {
+    /// Its name, when the package has several.
+    pub name: String,
+    /// Where to get it; answers for 24 hours.
+    pub url: String,
+    /// Bytes.
+    pub size: u64,
+    /// Hex MD5.
+    pub md5: String,
+    /// Hex SHA-256.
+    pub sha256: String,
+}
+
+/// By which digest a device checks the package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignMethod {
+    /// `Md5` on the device's wire.
+    Md5,
+    /// `SHA256` on the device's wire.
+    Sha256,
+}
+
+/// What a job offers to its devices: shared by all its notices of an hour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The version to reach.
+    pub version: Version,
+    /// The module it is for.
+    pub module: ModuleName,
+    /// One, or up to twenty.
+    pub files: Vec<OfferedFile>,
+    /// How to check them.
+    pub sign_method: SignMethod,
+    /// Whether this is a difference package.
+    pub is_diff: bool,
+    /// Free text of the package for the device, at most 4096 characters.
+    pub udi: Option<String>,
+    /// The job's tags.
+    pub tags: Vec<Tag>,
+}
+
+/// One notice of one attempt, with everything that is checked right before it is written.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// The task.
+    pub key: TaskKey,
+    /// The attempt it belongs to.
+    pub attempt: u8,
+    /// The `id` on the wire; repeats of an attempt keep it.
+    pub wire_id: i64,
+    /// The session that it is meant for.
+    pub session: i64,
+    /// The shard and the epoch of the lease under which it was claimed.
+    pub shard: (Shard, i64),
+    /// The job's fence when it was claimed.
+    pub fence: u64,
+    /// Its token's date.
+    pub not_before: Timestamp,
+    /// From then on it is too late.
+    pub not_after: Timestamp,
+    /// What it says.
+    pub offer: Arc<Offer>,
+}
+
+/// What became of a notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Written to the device's socket.
+    Written,
+    /// The device is not connected here.
+    Gone,
+    /// Another session, an older epoch or fence, or too late.
+    Stale,
+    /// The device does not read fast enough.
+    Congested,
+}
+
+/// The word about one notice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The task.
+    pub key: TaskKey,
+    /// The attempt.
+    pub attempt: u8,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Hands notices to the gateway that holds the device.
+///
+/// A notice is written at most once, between `not_before` and `not_after`, to an empty send queue of the
+/// named session, and only while neither its epoch nor its fence is outdated. The outcome comes back
+/// through `Inbox::settled`.
+#[async_trait]
+pub trait Pusher: Send + Sync {
+    /// Takes notices; returns before they are written. At most `otaria_ports::store::BATCH_MAX` a call.
+    async fn send(&self, notices: Vec<Notice>) -> Result<(), Unavailable>;
+
+    /// Raises a job's fence. After this returns, no notice of the job with a smaller fence is written.
+    async fn fence(&self, job: JobNo, fence: u64) -> Result<(), Unavailable>;
+
+    /// Raises a shard's epoch. After this returns, no notice with a smaller epoch is written.
+    async fn epoch(&self, shard: Shard, epoch: i64) -> Result<(), Unavailable>;
+}
+
+/// Keeps what it was given, for tests of the engine.
+#[derive(Debug, Default)]
+pub struct KeptPusher {
+    /// All notices in the order sent.
+    pub notices: Mutex<Vec<Notice>>,
+    /// All fences raised.
+    pub fences: Mutex<Vec<(JobNo, u64)>>,
+}
+
+#[async_trait]
+impl Pusher for KeptPusher {
+    async fn send(&self, notices: Vec<Notice>) -> Result<(), Unavailable> {
+        self.notices.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(notices);
+        Ok(())
+    }
+
+    async fn fence(&self, job: JobNo, fence: u64) -> Result<(), Unavailable> {
+        self.fences.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((job, fence));
+        Ok(())
+    }
+
+    async fn epoch(&self, _: Shard, _: i64) -> Result<(), Unavailable> {
+        Ok(())
+    }
+}

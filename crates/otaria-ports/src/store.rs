@@ -1,0 +1,80 @@
+//! The one place where facts live: accounts, devices, firmware, jobs, tasks, leases.
+//!
+//! Every method is one transaction. Batches come in and results go out in the same order. The store never
+//! decides what a task becomes: it keeps what the rules decided, by compare-and-set, and it is the only
+//! publisher of [`crate::events`], in the order of its commits.
+//!
+//! Invariant: whatever a method wrote before it failed or the process died is nothing or all.
+
+mod accounts;
+pub mod contract;
+mod devices;
+mod firmwares;
+mod jobs;
+mod leases;
+pub mod memory;
+mod tasks;
+
+pub use accounts::{AccessKey, Account, Accounts, KeyUpdate, Role};
+pub use devices::{
+    AuthRow, Candidate, Device, Devices, ModuleVersion, NewDevice, NewProduct, Product, VersionReport,
+};
+pub use firmwares::{Firmware, FirmwareFilter, Firmwares, PackageFile, StoredUpload, UploadKind};
+pub use jobs::{
+    CreateJob, CreatedJob, Cursor, Expansion, Job, JobMove, Jobs, RejectCause, RejectedLine, Rejections,
+    Slice, SliceOutcome, SourceKind, Sweep, TaskCounts,
+};
+pub use leases::{Leases, Member, OwnedShards, ShardLease};
+pub use tasks::{NewTask, Task, TaskChange, TaskFilter, TaskPage, TaskView, Tasks};
+
+use crate::BoxError;
+
+/// Rows per store call. 1,000 rows × 16 binds stay below SQLite's limit of 32,766 binds
+/// (<https://sqlite.org/limits.html#max_variable_number>) and PostgreSQL's of 65,535; the SQLite adapter
+/// binds one JSON text anyway.
+pub const BATCH_MAX: usize = 1_000;
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The row moved since it was read. Read again and decide anew.
+    #[error("{what} changed meanwhile")]
+    Conflict {
+        /// What moved.
+        what: &'static str,
+    },
+    /// There is one of this name already.
+    #[error("{what} exists already")]
+    Exists {
+        /// What exists.
+        what: &'static str,
+    },
+    /// What the call refers to is not there (any more), or belongs to somebody else.
+    #[error("{what} not found")]
+    NotFound {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// Busy or unreachable. Safe to repeat, even when the first try did commit.
+    #[error("store unavailable while {doing}")]
+    Unavailable {
+        /// What was tried.
+        doing: &'static str,
+        /// Why it failed.
+        #[source]
+        source: BoxError,
+    },
+    /// A row breaks an invariant of the domain. Never repeated, always alerted.
+    #[error("corrupt row in {table}: {reason}")]
+    Corrupt {
+        /// Where.
+        table: &'static str,
+        /// How.
+        reason: String,
+    },
+}
+
+/// All of the store.
+pub trait Store: Accounts + Devices + Firmwares + Jobs + Tasks + Leases {}
+
+impl<T: Accounts + Devices + Firmwares + Jobs + Tasks + Leases> Store for T {}

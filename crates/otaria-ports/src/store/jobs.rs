@@ -1,0 +1,345 @@
+//! Jobs, their expansion and their end.
+
+use async_trait::async_trait;
+use otaria_core::firmware::FirmwareStatus;
+use otaria_core::ids::{AccountNo, ClientToken, DeviceId, FirmwareId, FirmwareNo, JobId, JobNo, ProductNo};
+use otaria_core::job::{JobStatus, NewJob};
+use otaria_core::task::{CancelCause, TaskStatus};
+use otaria_core::time::Timestamp;
+
+use super::{NewTask, StoreError};
+
+/// Where a job's devices come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// Names kept with the job, one a line.
+    Names,
+    /// An uploaded list: the object's key and size.
+    File {
+        /// Where its bytes lie in `Objects`.
+        object: String,
+        /// Bytes.
+        size: u64,
+    },
+    /// The product's devices.
+    Product,
+}
+
+/// How far an expansion has come. Moves in the transaction of the tasks it accounts for.
+///
+/// A source is read in chunks; a chunk's distinct names, sorted by (shard, name), are written in slices.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// Where the running chunk begins: a byte offset, or a count of names.
+    pub offset: u64,
+    /// Slices of that chunk that are written.
+    pub slice: u32,
+    /// For [`SourceKind::Product`]: the name after which to go on.
+    pub after: Option<String>,
+}
+
+/// Why a line made no task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RejectCause {
+    /// Not a device name.
+    Malformed,
+    /// No such device in the product.
+    Unknown,
+    /// A second or later occurrence.
+    Duplicate,
+}
+
+impl RejectCause {
+    /// The name in the store and in the reject file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Unknown => "unknown",
+            Self::Duplicate => "duplicate",
+        }
+    }
+
+    /// Reads the name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Malformed, Self::Unknown, Self::Duplicate].into_iter().find(|cause| cause.as_str() == text)
+    }
+}
+
+/// A line that made no task, as far as it can be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedLine {
+    /// At most 64 printable characters.
+    pub text: String,
+    /// Why.
+    pub cause: RejectCause,
+}
+
+/// Counts of rejected lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rejections {
+    /// Not a device name.
+    pub malformed: u64,
+    /// No such device in the product.
+    pub unknown: u64,
+    /// Second and later occurrences.
+    pub duplicate: u64,
+}
+
+impl Rejections {
+    /// All of them.
+    #[must_use]
+    pub const fn total(self) -> u64 {
+        self.malformed + self.unknown + self.duplicate
+    }
+}
+
+/// What an expansion has done so far. `lines = tasks + skipped + rejected` after every commit (I4).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expansion {
+    /// How far it has come.
+    pub cursor: Cursor,
+    /// Whether the source is used up.
+    pub complete: bool,
+    /// Lines (or devices) accounted for.
+    pub lines: u64,
+    /// Tasks made, the busy ones among them.
+    pub tasks: u64,
+    /// Devices that need no task: at the destination, or of another source version.
+    pub skipped: u64,
+    /// Lines that are no device of this product, or came twice.
+    pub rejected: Rejections,
+    /// Tasks made as `FAILED` since the device had an unfinished one.
+    pub busy: u64,
+}
+
+/// A job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Its number.
+    pub no: JobNo,
+    /// Its public id.
+    pub id: JobId,
+    /// Whose it is.
+    pub account: AccountNo,
+    /// Of which product.
+    pub product: ProductNo,
+    /// Which package.
+    pub firmware: FirmwareNo,
+    /// What was asked for.
+    pub new: NewJob,
+    /// Where it stands.
+    pub status: JobStatus,
+    /// Where its devices come from.
+    pub source: SourceKind,
+    /// Devices whose `n` is greater are not in: drawn when the job was made.
+    pub upto: i64,
+    /// How far the source is expanded.
+    pub expansion: Expansion,
+    /// Statuses whose tasks are being cancelled in the background (bits `1 << status code`), and why.
+    pub canceling: Option<(i64, CancelCause)>,
+    /// Grows when notices claimed before are to be dropped; see `Pusher::fence`.
+    pub fence: u64,
+    /// Grows with every change of the rate.
+    pub rate_version: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it changed last.
+    pub modified_at: Timestamp,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A job to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateJob {
+    /// Its public id.
+    pub id: JobId,
+    /// Whose it is.
+    pub account: AccountNo,
+    /// What is asked for.
+    pub new: NewJob,
+    /// Where its devices come from.
+    pub source: SourceKind,
+    /// SHA-256 of what was asked for: the same token with another digest is refused.
+    pub digest: [u8; 32],
+    /// The status it begins in.
+    pub status: JobStatus,
+    /// What the firmware must be, and what it becomes.
+    pub firmware: (FirmwareStatus, FirmwareStatus),
+}
+
+/// What [`Jobs::create_job`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CreatedJob {
+    /// A new job.
+    New(Box<Job>),
+    /// The same token and body made this job before.
+    Before(Box<Job>),
+}
+
+/// A change of a job's status, with what goes along in the same transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobMove {
+    /// The job.
+    pub job: JobNo,
+    /// The status it must be in.
+    pub from: JobStatus,
+    /// The status it gets.
+    pub to: JobStatus,
+    /// Only if its expansion is complete, nothing is being cancelled and no task is open (I22).
+    pub only_if_done: bool,
+    /// Whether notices claimed before are to be dropped: grows the fence.
+    pub fence: bool,
+    /// What the firmware must be, and what it becomes.
+    pub firmware: Option<(FirmwareStatus, FirmwareStatus)>,
+}
+
+/// One slice of an expansion. Written as a whole, with the cursor, or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// The job.
+    pub job: JobNo,
+    /// Where the cursor must be.
+    pub from: Cursor,
+    /// Where it moves.
+    pub to: Cursor,
+    /// Whether the source is used up with this slice.
+    pub complete: bool,
+    /// Lines accounted for: tasks wanted + skipped + rejected.
+    pub lines: u64,
+    /// Devices that get a task, sorted by device. Those that have a task of this job already count as
+    /// duplicates; those with an unfinished one of another job are busy or replace it (I2, I10).
+    pub tasks: Vec<NewTask>,
+    /// Devices that need none. Kept until the expansion is complete: a second occurrence is a duplicate.
+    pub skipped: Vec<DeviceId>,
+    /// Lines rejected by the caller, by cause.
+    pub rejected: Rejections,
+    /// The rejected lines themselves, for the reject file. Duplicates found by the store are added with
+    /// the device's name.
+    pub rejects: Vec<RejectedLine>,
+}
+
+/// What became of a slice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SliceOutcome {
+    /// Devices whose tasks may be pushed (`QUEUED`), sorted.
+    pub queued: Vec<DeviceId>,
+    /// The expansion as it is now.
+    pub expansion: Expansion,
+}
+
+/// Tasks of a job by status, and notices written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskCounts {
+    /// By the place of the status in `TaskStatus::ALL`.
+    pub by_status: [u64; 7],
+    /// Notices written to sockets, repeats and retries included.
+    pub notices: u64,
+}
+
+impl TaskCounts {
+    /// Tasks of one status.
+    #[must_use]
+    pub const fn of(&self, status: TaskStatus) -> u64 {
+        self.by_status[status as usize]
+    }
+
+    /// Tasks that still wait for something.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        TaskStatus::ALL.into_iter().filter(|status| status.is_open()).map(|status| self.of(status)).sum()
+    }
+
+    /// All tasks.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.by_status.iter().sum()
+    }
+}
+
+/// How far a background cancellation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sweep {
+    /// Tasks cancelled by this call.
+    pub canceled: u64,
+    /// Whether every task of the job was looked at.
+    pub done: bool,
+}
+
+/// Keeps jobs.
+#[async_trait]
+pub trait Jobs: Send + Sync {
+    /// Makes a job and draws the membership sequence, in one transaction that also checks and moves the
+    /// firmware. `Conflict{what: "firmware"}` when it is in another status, `NotFound` when firmware or
+    /// product are not the account's, `Exists{what: "client token"}` for a token with another body.
+    async fn create_job(&self, job: &CreateJob, now: Timestamp) -> Result<CreatedJob, StoreError>;
+
+    /// The job that a client token of an account made, and the digest of what was asked for then.
+    async fn job_by_token(
+        &self,
+        account: AccountNo,
+        token: &ClientToken,
+    ) -> Result<Option<(Job, [u8; 32])>, StoreError>;
+
+    /// An account's job.
+    async fn job(&self, account: AccountNo, id: &JobId) -> Result<Option<Job>, StoreError>;
+
+    /// Jobs by number, those that exist, by number.
+    async fn jobs_by_no(&self, jobs: &[JobNo]) -> Result<Vec<Job>, StoreError>;
+
+    /// An account's jobs after `after` by number, at most `limit`.
+    async fn jobs(&self, account: AccountNo, after: JobNo, limit: usize) -> Result<Vec<Job>, StoreError>;
+
+    /// Every job of any account that has not ended or is not fully expanded or cancelled, by number.
+    async fn unfinished_jobs(&self) -> Result<Vec<Job>, StoreError>;
+
+    /// A firmware's jobs that have not ended: how many.
+    async fn unfinished_jobs_of(&self, firmware: &FirmwareId) -> Result<u64, StoreError>;
+
+    /// Names kept with the job, from the `offset`th on, at most `limit`.
+    async fn job_names(&self, job: JobNo, offset: u64, limit: usize) -> Result<Vec<String>, StoreError>;
+
+    /// Writes a slice: tasks, counters, rejects and cursor together. `Conflict` when the cursor is
+    /// elsewhere: somebody else wrote it.
+    async fn expand(&self, slice: &Slice, now: Timestamp) -> Result<SliceOutcome, StoreError>;
+
+    /// Rejected lines of a job after the `after`th, at most `limit`.
+    async fn rejected_lines(
+        &self,
+        job: JobNo,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<RejectedLine>, StoreError>;
+
+    /// Moves a job's status; `false` when it is in another one or not done.
+    async fn move_job(&self, change: &JobMove, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Tasks of a job by status: kept counts, summed.
+    async fn task_counts(&self, job: JobNo) -> Result<TaskCounts, StoreError>;
+
+    /// Notes that the tasks in the statuses of `mask` are to be cancelled, grows the fence and returns
+    /// the job as it is then. From the commit on, none of them is claimed. Adds to a running
+    /// cancellation.
+    async fn request_cancel(
+        &self,
+        job: JobNo,
+        mask: i64,
+        cause: CancelCause,
+        now: Timestamp,
+    ) -> Result<Job, StoreError>;
+
+    /// Cancels up to `limit` more tasks of a running cancellation. It is done, and ends, when the
+    /// expansion is complete and every task was looked at.
+    async fn sweep_cancel(&self, job: JobNo, limit: usize, now: Timestamp) -> Result<Sweep, StoreError>;
+
+    /// Compares a job's kept counts with a count of its tasks (I9); the counts that differ as
+    /// (status, kept, counted).
+    async fn audit_counts(&self, job: JobNo) -> Result<Vec<(TaskStatus, u64, u64)>, StoreError>;
+
+    /// Removes up to `limit` rows of jobs that ended before `before`; how many were removed.
+    async fn purge_jobs(&self, before: Timestamp, limit: usize) -> Result<u64, StoreError>;
+}

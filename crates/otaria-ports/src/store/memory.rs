@@ -1,0 +1,99 @@
+//! The store in memory: the fake on which the engine is tested and simulated.
+//!
+//! Never forgets until it is dropped, never waits, and draws no chance: all its tables are ordered. It
+//! decides nothing that [`super`]'s documentation leaves open; what it does is what every store does.
+//!
+//! Invariant: a transaction looks at everything that could refuse it before it writes anything, so that an
+//! error leaves the tables as they were.
+
+mod accounts;
+mod cancel;
+mod devices;
+mod expand;
+mod firmwares;
+mod jobs;
+mod leases;
+mod tables;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use self::tables::Tables;
+use super::StoreError;
+use crate::events::Events;
+
+/// See the module.
+pub struct MemoryStore {
+    inner: Mutex<Inner>,
+    events: Arc<dyn Events>,
+}
+
+/// How a call fails that [`MemoryStore::fail_next`] makes fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is written.
+    Before,
+    /// Everything is written, and only the answer gets lost.
+    After,
+}
+
+struct Inner {
+    tables: Tables,
+    faults: VecDeque<Fault>,
+}
+
+impl MemoryStore {
+    /// A store that holds nothing but account 1, and publishes to `events`.
+    #[must_use]
+    pub fn new(events: Arc<dyn Events>) -> Self {
+        let tables = Tables::new(Arc::clone(&events));
+        Self { inner: Mutex::new(Inner { tables, faults: VecDeque::new() }), events }
+    }
+
+    /// Makes the next `calls` calls answer [`StoreError::Unavailable`], after those that were asked to fail
+    /// already.
+    pub fn fail_next(&self, calls: usize, fault: Fault) {
+        self.lock().faults.extend(std::iter::repeat_n(fault, calls));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic can only come from a caller's broken promise; the test that made it fails anyway.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one transaction. Events are published before the lock is given back: in the order of commits.
+    fn transact<T>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&mut Tables) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut inner = self.lock();
+        let fault = inner.faults.pop_front();
+        if fault == Some(Fault::Before) {
+            return Err(made_to_fail(doing));
+        }
+        let result = work(&mut inner.tables);
+        let news = std::mem::take(&mut inner.tables.news);
+        if !news.is_empty() {
+            self.events.publish(news);
+        }
+        if fault == Some(Fault::After) {
+            return Err(made_to_fail(doing));
+        }
+        result
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}
+
+fn made_to_fail(doing: &'static str) -> StoreError {
+    StoreError::Unavailable { doing, source: "made to fail".into() }
+}

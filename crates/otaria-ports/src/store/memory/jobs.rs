@@ -1,0 +1,275 @@
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use async_trait::async_trait;
+use otaria_core::ids::{AccountNo, ClientToken, FirmwareId, JobId, JobNo};
+use otaria_core::job::{JobStatus, Target};
+use otaria_core::task::{CancelCause, TaskStatus};
+use otaria_core::time::Timestamp;
+
+use super::MemoryStore;
+use super::tables::{JobRow, Tables};
+use crate::store::{
+    CreateJob, CreatedJob, Expansion, Job, JobMove, Jobs, RejectedLine, Slice, SliceOutcome,
+    StoreError, Sweep, TaskCounts,
+};
+
+#[async_trait]
+impl Jobs for MemoryStore {
+    async fn create_job(&self, create: &CreateJob, now: Timestamp) -> Result<CreatedJob, StoreError> {
+        self.transact("making a job", |tables| tables.create_job(create, now))
+    }
+
+    async fn job(&self, account: AccountNo, id: &JobId) -> Result<Option<Job>, StoreError> {
+        self.transact("reading a job", |tables| {
+            let row = tables.job_ids.get(id).map(|no| tables.row(*no));
+            Ok(row.map(|row| &row.job).filter(|job| job.account == account).cloned())
+        })
+    }
+
+    async fn job_by_token(
+        &self,
+        account: AccountNo,
+        token: &ClientToken,
+    ) -> Result<Option<(Job, [u8; 32])>, StoreError> {
+        self.transact("reading a job by token", |tables| {
+            let row = tables.tokens.get(&(account, token.clone())).map(|no| tables.row(*no));
+            Ok(row.map(|row| (row.job.clone(), row.digest)))
+        })
+    }
+
+    async fn jobs_by_no(&self, jobs: &[JobNo]) -> Result<Vec<Job>, StoreError> {
+        self.transact("reading jobs", |tables| {
+            let jobs: BTreeSet<&JobNo> = jobs.iter().collect();
+            Ok(jobs.into_iter().filter_map(|no| tables.jobs.get(no)).map(|row| row.job.clone()).collect())
+        })
+    }
+
+    async fn jobs(&self, account: AccountNo, after: JobNo, limit: usize) -> Result<Vec<Job>, StoreError> {
+        self.transact("reading jobs", |tables| {
+            let later = tables.jobs.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, row)| &row.job);
+            Ok(later.filter(|job| job.account == account).take(limit).cloned().collect())
+        })
+    }
+
+    async fn unfinished_jobs(&self) -> Result<Vec<Job>, StoreError> {
+        self.transact("reading unfinished jobs", |tables| {
+            let unfinished = tables.jobs.values().filter(|row| row.is_unfinished());
+            Ok(unfinished.map(|row| row.job.clone()).collect())
+        })
+    }
+
+    async fn unfinished_jobs_of(&self, firmware: &FirmwareId) -> Result<u64, StoreError> {
+        self.transact("counting a firmware's jobs", |tables| {
+            let jobs = tables.jobs.values().map(|row| &row.job);
+            Ok(jobs.filter(|job| job.new.firmware == *firmware && !job.status.is_ended()).count() as u64)
+        })
+    }
+
+    async fn job_names(&self, job: JobNo, offset: u64, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.transact("reading a job's names", |tables| {
+            let Some(Target::Names(names)) = tables.jobs.get(&job).map(|row| &row.job.new.target) else {
+                return Ok(Vec::new());
+            };
+            Ok(names.iter().skip(place(offset)).take(limit).map(ToString::to_string).collect())
+        })
+    }
+
+    async fn expand(&self, slice: &Slice, now: Timestamp) -> Result<SliceOutcome, StoreError> {
+        self.transact("expanding a job", |tables| tables.expand(slice, now))
+    }
+
+    async fn rejected_lines(
+        &self,
+        job: JobNo,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<RejectedLine>, StoreError> {
+        self.transact("reading rejected lines", |tables| {
+            let rejects = tables.jobs.get(&job).into_iter().flat_map(|row| &row.rejects);
+            Ok(rejects.skip(place(after)).take(limit).cloned().collect())
+        })
+    }
+
+    async fn move_job(&self, change: &JobMove, now: Timestamp) -> Result<bool, StoreError> {
+        self.transact("moving a job", |tables| tables.move_job(change, now))
+    }
+
+    async fn task_counts(&self, job: JobNo) -> Result<TaskCounts, StoreError> {
+        self.transact("reading a job's counts", |tables| {
+            Ok(tables.jobs.get(&job).map(|row| row.counts).unwrap_or_default())
+        })
+    }
+
+    async fn request_cancel(
+        &self,
+        job: JobNo,
+        mask: i64,
+        cause: CancelCause,
+        now: Timestamp,
+    ) -> Result<Job, StoreError> {
+        self.transact("asking for a cancellation", |tables| tables.request_cancel(job, mask, cause, now))
+    }
+
+    async fn sweep_cancel(&self, job: JobNo, limit: usize, now: Timestamp) -> Result<Sweep, StoreError> {
+        self.transact("cancelling tasks", |tables| Ok(tables.sweep_cancel(job, limit, now)))
+    }
+
+    async fn audit_counts(&self, job: JobNo) -> Result<Vec<(TaskStatus, u64, u64)>, StoreError> {
+        self.transact("auditing a job's counts", |tables| {
+            let kept = tables.jobs.get(&job).map(|row| row.counts).unwrap_or_default();
+            let mut counted = TaskCounts::default();
+            for task in tables.tasks.of_job(job, 0) {
+                counted.by_status[task.state.status() as usize] += 1;
+            }
+            let rows = TaskStatus::ALL.map(|status| (status, kept.of(status), counted.of(status)));
+            Ok(rows.into_iter().filter(|(_, kept, counted)| kept != counted).collect())
+        })
+    }
+
+    async fn purge_jobs(&self, before: Timestamp, limit: usize) -> Result<u64, StoreError> {
+        self.transact("removing old jobs", |tables| Ok(tables.purge_jobs(before, limit)))
+    }
+}
+
+impl Tables {
+    fn create_job(&mut self, create: &CreateJob, now: Timestamp) -> Result<CreatedJob, StoreError> {
+        let token = create.new.client_token.clone().map(|token| (create.account, token));
+        if let Some(before) = token.as_ref().and_then(|token| self.tokens.get(token)) {
+            let row = self.row(*before);
+            if row.digest != create.digest {
+                return Err(StoreError::Exists { what: "client token" });
+            }
+            return Ok(CreatedJob::Before(Box::new(row.job.clone())));
+        }
+        let row = self.new_row(create, now)?;
+        Ok(CreatedJob::New(Box::new(self.put_job(row, create, token, now))))
+    }
+
+    /// Looks at everything that could refuse the job.
+    fn new_row(&self, create: &CreateJob, now: Timestamp) -> Result<JobRow, StoreError> {
+        let product = self.product_of_key(&create.new.product);
+        let product = product.filter(|product| product.new.account == create.account);
+        let product = product.ok_or(StoreError::NotFound { what: "product" })?.no;
+        let firmware = self.firmware_of(create.account, &create.new.firmware);
+        let firmware = firmware.filter(|firmware| firmware.product == product);
+        let firmware = firmware.ok_or(StoreError::NotFound { what: "firmware" })?;
+        self.expect_firmware(firmware.no, create.firmware.0)?;
+        if self.job_ids.contains_key(&create.id) {
+            return Err(StoreError::Exists { what: "job" });
+        }
+        let job = Job {
+            no: JobNo(self.last_job.0 + 1),
+            id: create.id.clone(),
+            account: create.account,
+            product,
+            firmware: firmware.no,
+            new: create.new.clone(),
+            status: create.status,
+            source: create.source.clone(),
+            upto: self.last_n,
+            expansion: Expansion::default(),
+            canceling: None,
+            fence: 0,
+            rate_version: 0,
+            created_at: now,
+            modified_at: now,
+            started_at: (create.status == JobStatus::InProgress).then_some(now),
+            ended_at: create.status.is_ended().then_some(now),
+        };
+        Ok(JobRow {
+            job,
+            module: firmware.new.module.clone(),
+            digest: create.digest,
+            skipped: BTreeSet::new(),
+            rejects: Vec::new(),
+            counts: TaskCounts::default(),
+            swept: 0,
+        })
+    }
+
+    fn put_job(
+        &mut self,
+        row: JobRow,
+        create: &CreateJob,
+        token: Option<(AccountNo, ClientToken)>,
+        now: Timestamp,
+    ) -> Job {
+        let job = row.job.clone();
+        self.set_firmware(job.firmware, create.firmware.1, now);
+        self.last_job = job.no;
+        self.job_ids.insert(job.id.clone(), job.no);
+        if let Some(token) = token {
+            self.tokens.insert(token, job.no);
+        }
+        self.jobs.insert(job.no, row);
+        self.note_job(job.no, now);
+        job
+    }
+
+    fn move_job(&mut self, change: &JobMove, now: Timestamp) -> Result<bool, StoreError> {
+        let Some(row) = self.jobs.get(&change.job) else { return Ok(false) };
+        let is_done =
+            row.job.expansion.complete && row.job.canceling.is_none() && row.counts.open() == 0;
+        if row.job.status != change.from || (change.only_if_done && !is_done) {
+            return Ok(false);
+        }
+        let firmware = row.job.firmware;
+        if let Some((from, to)) = change.firmware {
+            self.expect_firmware(firmware, from)?;
+            self.set_firmware(firmware, to, now);
+        }
+        let job = &mut self.row_mut(change.job).job;
+        job.status = change.to;
+        job.modified_at = now;
+        if change.to == JobStatus::InProgress {
+            job.started_at = job.started_at.or(Some(now));
+        }
+        job.ended_at = change.to.is_ended().then_some(now);
+        job.fence += u64::from(change.fence);
+        self.note_job(change.job, now);
+        Ok(true)
+    }
+
+    /// Removes the tasks of a job before the job, so that what was left by a small `limit` is found again.
+    fn purge_jobs(&mut self, before: Timestamp, limit: usize) -> u64 {
+        let is_old = |row: &JobRow| {
+            row.job.ended_at.is_some_and(|ended| ended < before)
+                && !row.is_unfinished()
+                && row.counts.open() == 0
+        };
+        let old: Vec<JobNo> = self.jobs.iter().filter(|(_, row)| is_old(row)).map(|(no, _)| *no).collect();
+        let mut left = limit;
+        for no in old {
+            let tasks: Vec<_> = self.tasks.of_job(no, 0).take(left).cloned().collect();
+            left -= tasks.len();
+            for task in &tasks {
+                self.tasks.remove(&task.key);
+                let counts = &mut self.row_mut(no).counts;
+                counts.by_status[task.state.status() as usize] -= 1;
+                counts.notices -= u64::from(task.notices);
+            }
+            let rejects = &mut self.row_mut(no).rejects;
+            let kept = rejects.len().saturating_sub(left);
+            left -= rejects.len() - kept;
+            rejects.truncate(kept);
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            self.forget_job(no);
+        }
+        (limit - left) as u64
+    }
+
+    fn forget_job(&mut self, no: JobNo) {
+        self.jobs.remove(&no);
+        self.job_ids.retain(|_, kept| *kept != no);
+        self.tokens.retain(|_, kept| *kept != no);
+    }
+}
+
+/// A count of rows as a place in memory.
+fn place(rows: u64) -> usize {
+    usize::try_from(rows).unwrap_or(usize::MAX)
+}

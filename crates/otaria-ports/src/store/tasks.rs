@@ -1,0 +1,137 @@
+//! Tasks: one device in one job.
+
+use async_trait::async_trait;
+use otaria_core::ids::{DeviceId, DeviceName, InformedVersion, JobNo, ModuleName};
+use otaria_core::shard::Shard;
+use otaria_core::task::{ReportOrder, TaskKey, TaskState, TaskStatus};
+use otaria_core::time::Timestamp;
+
+use super::{OwnedShards, StoreError, VersionReport};
+
+/// A task to be made by an expansion. Its status follows from the job: `CONFIRM`, `QUEUED`, or `FAILED`
+/// when the device is busy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTask {
+    /// The device.
+    pub device: DeviceId,
+    /// The version of the job's module that the device had informed.
+    pub src_version: Option<InformedVersion>,
+}
+
+/// A task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Device, job and place in the job.
+    pub key: TaskKey,
+    /// The module, from the job's firmware.
+    pub module: ModuleName,
+    /// Where it stands.
+    pub state: TaskState,
+    /// Grows with every write: the handle of compare-and-set.
+    pub revision: i64,
+    /// The last report that was taken.
+    pub report: ReportOrder,
+    /// Notices written to the device's socket.
+    pub notices: u32,
+    /// The version that the device had informed when the task was made.
+    pub src_version: Option<InformedVersion>,
+    /// The device's last words, at most 128 characters.
+    pub desc: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it changed last.
+    pub modified_at: Timestamp,
+}
+
+/// A task as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskView {
+    /// The task.
+    pub task: Task,
+    /// Its device's name.
+    pub device_name: DeviceName,
+}
+
+/// A task's next state, written if nobody was faster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskChange {
+    /// The task.
+    pub key: TaskKey,
+    /// The revision it must have.
+    pub revision: i64,
+    /// The state it gets.
+    pub to: TaskState,
+    /// The report that caused it, if one did.
+    pub report: Option<ReportOrder>,
+    /// Notices to add to the count.
+    pub notices: u32,
+    /// The device's words; `None` leaves them.
+    pub desc: Option<String>,
+}
+
+/// Which tasks to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    /// In this status.
+    pub status: Option<TaskStatus>,
+    /// Of these devices; all when empty. At most 200.
+    pub devices: Vec<DeviceName>,
+}
+
+/// A page of tasks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskPage {
+    /// In the order of their place in the job. May be fewer than asked for, even none, though more
+    /// follow: a call looks at a bounded number of tasks.
+    pub tasks: Vec<TaskView>,
+    /// The place after which to go on; `None` at the end.
+    pub next: Option<u32>,
+}
+
+/// Keeps tasks.
+#[async_trait]
+pub trait Tasks: Send + Sync {
+    /// The open tasks of devices, sorted by key. At most [`super::BATCH_MAX`] devices. Rides on the
+    /// index of open tasks, so its cost does not grow with ended ones.
+    async fn open_tasks(&self, devices: &[DeviceId]) -> Result<Vec<Task>, StoreError>;
+
+    /// Tasks by key; those that exist, sorted by key.
+    async fn tasks(&self, keys: &[TaskKey]) -> Result<Vec<Task>, StoreError>;
+
+    /// Open tasks of these shards whose clock ran out, oldest first, at most `limit`.
+    async fn due(&self, shards: &[Shard], now: Timestamp, limit: usize) -> Result<Vec<Task>, StoreError>;
+
+    /// The next instant at which a task of these shards falls due.
+    async fn next_due(&self, shards: &[Shard]) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Writes claims of notices; says for each whether it was written. Not written are those whose task
+    /// moved meanwhile, whose shard's lease is no longer the caller's (I13), and whose job does not
+    /// deliver: not `IN_PROGRESS`, or cancelling the status that the task was in (I5). Safe to repeat.
+    async fn claim(
+        &self,
+        owner: &OwnedShards,
+        changes: &[TaskChange],
+        now: Timestamp,
+    ) -> Result<Vec<bool>, StoreError>;
+
+    /// Writes what deadlines, outcomes and operators made of tasks; says for each whether it was written.
+    async fn settle(&self, changes: &[TaskChange], now: Timestamp) -> Result<Vec<bool>, StoreError>;
+
+    /// Keeps versions (newer than what is kept) and writes what reports made of tasks, together; says for
+    /// each task whether it was written.
+    async fn take_reports(
+        &self,
+        versions: &[VersionReport],
+        changes: &[TaskChange],
+        now: Timestamp,
+    ) -> Result<Vec<bool>, StoreError>;
+
+    /// A page of a job's tasks after the `after`th.
+    async fn list_tasks(
+        &self,
+        job: JobNo,
+        filter: &TaskFilter,
+        after: u32,
+        limit: usize,
+    ) -> Result<TaskPage, StoreError>;
+}
