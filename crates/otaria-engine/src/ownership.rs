@@ -3,7 +3,7 @@
 //! Joins, renews once a second, takes what nobody alive owns. The owner counts its time from before it
 //! sent the renewal, so it never believes in a lease longer than the store does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,33 +34,31 @@ pub struct Owner {
     shell: Arc<Shell>,
     ttl: Duration,
     owned: Ownership,
-    look_at: Timestamp,
 }
 
 impl Owner {
-    /// Joins with leases of `ttl`. With `alone` the caller vouches that no other process works on this
-    /// store (it holds the folder's lock), so whoever was a member before is gone.
+    /// Takes what is free for a member that has just joined. With `alone` the caller vouches that no other
+    /// process works on this store (it holds the folder's lock), so whoever else is a member is gone.
     ///
     /// # Errors
     /// When the store is not available.
-    pub async fn join(
+    pub async fn begin(
         shell: Arc<Shell>,
+        member: Member,
         ttl: Duration,
         alone: bool,
         now: Timestamp,
     ) -> Result<Self, CommandError> {
         if alone {
-            let mut members: Vec<Member> =
-                shell.deps.store.shard_leases(now).await?.iter().map(|lease| lease.member).collect();
-            members.sort_unstable();
-            members.dedup();
-            for member in members {
+            let leases = shell.deps.store.shard_leases(now).await?;
+            let gone: BTreeSet<Member> = leases.iter().map(|lease| lease.member).collect();
+            for member in gone {
                 shell.deps.store.leave(member).await?;
             }
         }
-        let member = shell.deps.store.join(now, ttl).await?;
         let shards = OwnedShards { member, epochs: BTreeMap::new() };
-        let mut owner = Self { shell, ttl, owned: Ownership { shards, until: now + ttl - MARGIN }, look_at: now };
+        let owned = Ownership { shards, until: now + ttl - MARGIN };
+        let mut owner = Self { shell, ttl, owned };
         owner.take(now).await?;
         Ok(owner)
     }
@@ -79,14 +77,11 @@ impl Owner {
             self.owned.shards = OwnedShards { member, epochs: BTreeMap::new() };
             self.owned.until = now + self.ttl - MARGIN;
         }
-        if now >= self.look_at {
-            self.take(now).await?;
-        }
+        self.take(now).await?;
         Ok(Wake::At(now + RENEWAL))
     }
 
     async fn take(&mut self, now: Timestamp) -> Result<(), CommandError> {
-        self.look_at = now + RENEWAL;
         if self.owned.shards.epochs.len() == SHARDS {
             return Ok(());
         }

@@ -289,11 +289,7 @@ impl Commands {
     }
 
     /// A device with a fresh secret, sealed and as it is told once.
-    fn new_device(
-        &self,
-        product: &Product,
-        draft: DeviceDraft,
-    ) -> Result<(NewDevice, String), CommandError> {
+    fn new_device(&self, product: &Product, draft: DeviceDraft) -> Result<(NewDevice, String), CommandError> {
         let name = match draft.name {
             Some(name) => name,
             None => DeviceName::parse(&self.deps().ids.text(MADE_UP_NAME_CHARS))

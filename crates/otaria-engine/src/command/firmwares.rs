@@ -4,9 +4,11 @@
 //! caller said about them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use otaria_core::firmware::{FirmwareStatus, NewFile, NewFirmware, SignMethod};
 use otaria_core::ids::{FirmwareId, FirmwareNo, ProductKey, ProductNo, Version};
+use otaria_core::link::{Link, Linked, sign};
 use otaria_core::rules::{Code, FirmwareParams, Refusal, product_key};
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{
@@ -20,6 +22,8 @@ use crate::error::CommandError;
 const FIRMWARES_MAX: usize = 500;
 /// Letters and digits of a firmware's id.
 const ID_CHARS: usize = 22;
+/// How long a platform's download link answers.
+const LINK_LIFE: Duration = Duration::from_secs(3_600);
 
 /// A firmware as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub struct FirmwareView {
     pub firmware: Firmware,
     /// Its product's name.
     pub product_name: String,
+    /// Where its only file can be downloaded for a while; `None` when it has several, and in lists.
+    pub download_url: Option<String>,
 }
 
 impl FirmwareView {
@@ -107,10 +113,20 @@ impl Commands {
     ///
     /// # Errors
     /// `FirmwareNotFound`.
-    pub async fn query_firmware(&self, caller: &Caller, id: &str) -> Result<FirmwareView, CommandError> {
+    pub async fn query_firmware(
+        &self,
+        caller: &Caller,
+        now: Timestamp,
+        id: &str,
+    ) -> Result<FirmwareView, CommandError> {
         let firmware = self.firmware_of(caller, id).await?;
         let product_name = self.product_name(firmware.product).await?;
-        Ok(FirmwareView { firmware, product_name })
+        let download_url = (firmware.files.len() == 1).then(|| {
+            let to = Linked::PackageFile { firmware: firmware.no, file: 0 };
+            let link = Link { to, expires_at: now + LINK_LIFE };
+            format!("{}/d/{}", self.deps().download_base, sign(&self.deps().link_key, link))
+        });
+        Ok(FirmwareView { firmware, product_name, download_url })
     }
 
     /// Firmware, newest first: made before `before`, then without the first `skip`, at most `limit`.
@@ -141,7 +157,7 @@ impl Commands {
                 None => self.product_name(firmware.product).await?,
             };
             names.insert(firmware.product, product_name.clone());
-            views.push(FirmwareView { firmware, product_name });
+            views.push(FirmwareView { firmware, product_name, download_url: None });
         }
         Ok(Listed { rows: views, total, next })
     }
@@ -152,8 +168,10 @@ impl Commands {
             return Err(Refusal::missing("FirmwareId", "").into());
         }
         // A text that is no id cannot be that of a firmware.
-        let id = FirmwareId::parse(id).map_err(|_| unknown_firmware())?;
-        self.deps().store.firmware(caller.account, &id).await?.ok_or_else(unknown_firmware)
+        let id = FirmwareId::parse(id).map_err(|_| {
+            CommandError::not_allowed(Code::FirmwareNotFound, "there is no such firmware in this account")
+        })?;
+        self.own_firmware(caller, &id).await
     }
 
     /// The name of a product that something refers to.
@@ -221,8 +239,4 @@ fn check(file: &NewFile, method: SignMethod, upload: &StoredUpload) -> Result<()
     };
     let message = format!("the {part} given is not that of the file uploaded as {}", upload.url);
     Err(CommandError::not_allowed(Code::FirmwareMismatch, message))
-}
-
-fn unknown_firmware() -> CommandError {
-    CommandError::not_allowed(Code::FirmwareNotFound, "there is no such firmware")
 }

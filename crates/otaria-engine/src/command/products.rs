@@ -99,12 +99,6 @@ impl Commands {
         caller: &Caller,
         key: Option<&String>,
     ) -> Result<Product, CommandError> {
-        let key = product_key(key)?;
-        let product = self.deps().store.product(&key).await?;
-        product.filter(|product| product.new.account == caller.account).ok_or_else(unknown_product)
+        self.own_product(caller, &product_key(key)?).await
     }
-}
-
-pub(super) fn unknown_product() -> CommandError {
-    CommandError::not_allowed(Code::ProductNotFound, "there is no such product")
 }

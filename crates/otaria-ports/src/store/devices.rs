@@ -120,7 +120,8 @@ pub struct AuthRow {
 /// Keeps products and devices.
 #[async_trait]
 pub trait Devices: Send + Sync {
-    /// Makes a product; `Exists` when its name is taken in the account.
+    /// Makes a product; `Exists` when its name is taken in the account, or its key anywhere. `NotFound`
+    /// when there is no such account.
     async fn create_product(&self, product: &NewProduct, now: Timestamp) -> Result<Product, StoreError>;
 
     /// A product by its key, whoever owns it.
@@ -139,6 +140,7 @@ pub trait Devices: Send + Sync {
 
     /// Registers devices of one product in one transaction: `None` for a name that is taken (also twice
     /// in the call). At most 20,000 a call. Ids hold the shard of (product key, name) and a growing `n`.
+    /// `NotFound` when there is no such product.
     async fn register_devices(
         &self,
         product: &Product,
@@ -160,13 +162,14 @@ pub trait Devices: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Device>, StoreError>;
 
-    /// The versions of all modules of devices, sorted by device and module.
+    /// The versions of all modules of devices, sorted by device and module, each once.
     async fn module_versions(&self, devices: &[DeviceId]) -> Result<Vec<ModuleVersion>, StoreError>;
 
     /// What the gateway needs of devices, in the order asked; `None` for unknown ones. At most 1,000.
     async fn auth(&self, who: &[(ProductKey, DeviceName)]) -> Result<Vec<Option<AuthRow>>, StoreError>;
 
-    /// Notes when devices connected. At most [`super::BATCH_MAX`].
+    /// Notes when devices connected: the earliest and the latest are kept, in whatever order they come;
+    /// unknown devices are passed over. At most [`super::BATCH_MAX`].
     async fn connected(&self, devices: &[(DeviceId, Timestamp)]) -> Result<(), StoreError>;
 
     /// Resolves names of a product for a job, in the order asked: `None` for names that are unknown or

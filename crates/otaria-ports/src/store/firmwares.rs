@@ -116,12 +116,13 @@ pub trait Firmwares: Send + Sync {
     /// An account's upload by URL.
     async fn upload(&self, account: AccountNo, url: &str) -> Result<Option<StoredUpload>, StoreError>;
 
-    /// Forgets uploads older than `before` that no firmware and no unfinished job uses, at most `limit`,
-    /// and returns them so that their objects can be deleted.
+    /// Forgets uploads older than `before` that no firmware and no job of [`super::Jobs::unfinished_jobs`]
+    /// uses, oldest first, at most `limit`, and returns them so that their objects can be deleted.
     async fn expire_uploads(&self, before: Timestamp, limit: usize) -> Result<Vec<StoredUpload>, StoreError>;
 
     /// Makes a firmware (`no` and times of the argument are ignored). `Exists` when its name is taken in
-    /// the account; `Conflict` when the account has 500 already.
+    /// the account, `NotFound` when the product is not the account's; `Conflict` when the account has 500
+    /// already.
     async fn create_firmware(&self, firmware: &Firmware, now: Timestamp) -> Result<Firmware, StoreError>;
 
     /// An account's firmware.

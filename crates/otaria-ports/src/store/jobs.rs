@@ -275,7 +275,9 @@ pub struct Sweep {
 pub trait Jobs: Send + Sync {
     /// Makes a job and draws the membership sequence, in one transaction that also checks and moves the
     /// firmware. `Conflict{what: "firmware"}` when it is in another status, `NotFound` when firmware or
-    /// product are not the account's, `Exists{what: "client token"}` for a token with another body.
+    /// product are not the account's or do not belong together, `Exists{what: "client token"}` for a token
+    /// with another body, whatever became of its job; a token is looked at before anything else. Making a
+    /// job is published as its first status.
     async fn create_job(&self, job: &CreateJob, now: Timestamp) -> Result<CreatedJob, StoreError>;
 
     /// The job that a client token of an account made, and the digest of what was asked for then.
@@ -304,7 +306,12 @@ pub trait Jobs: Send + Sync {
     async fn job_names(&self, job: JobNo, offset: u64, limit: usize) -> Result<Vec<String>, StoreError>;
 
     /// Writes a slice: tasks, counters, rejects and cursor together. `Conflict` when the cursor is
-    /// elsewhere: somebody else wrote it.
+    /// elsewhere or the expansion complete: somebody else wrote it.
+    ///
+    /// In the way of a new task are the device's open tasks of other jobs; with MultiModuleMode only those
+    /// of the same module and those of jobs without it. They are replaced, all of them, when none is
+    /// `IN_PROGRESS` and each may be: by OverwriteMode 2, or with MultiModuleMode by the same module.
+    /// Otherwise the new task is made as `FAILED`, busy, and they stay.
     async fn expand(&self, slice: &Slice, now: Timestamp) -> Result<SliceOutcome, StoreError>;
 
     /// Rejected lines of a job after the `after`th, at most `limit`.
@@ -315,7 +322,11 @@ pub trait Jobs: Send + Sync {
         limit: usize,
     ) -> Result<Vec<RejectedLine>, StoreError>;
 
-    /// Moves a job's status; `false` when it is in another one or not done.
+    /// Moves a job's status; `false` when it is in another one or not done. `Conflict{what: "firmware"}`,
+    /// and nothing moves, when the firmware is not in the status that the change names.
+    ///
+    /// The first move to `IN_PROGRESS` sets `started_at`; `ended_at` is set by a move to an ended status
+    /// and taken back by one from there.
     async fn move_job(&self, change: &JobMove, now: Timestamp) -> Result<bool, StoreError>;
 
     /// Tasks of a job by status: kept counts, summed.
@@ -323,7 +334,8 @@ pub trait Jobs: Send + Sync {
 
     /// Notes that the tasks in the statuses of `mask` are to be cancelled, grows the fence and returns
     /// the job as it is then. From the commit on, none of them is claimed. Adds to a running
-    /// cancellation.
+    /// cancellation, which begins anew with all its statuses and the later cause. `NotFound` when there is
+    /// no such job.
     async fn request_cancel(
         &self,
         job: JobNo,
@@ -333,13 +345,15 @@ pub trait Jobs: Send + Sync {
     ) -> Result<Job, StoreError>;
 
     /// Cancels up to `limit` more tasks of a running cancellation. It is done, and ends, when the
-    /// expansion is complete and every task was looked at.
+    /// expansion is complete and every task was looked at; where none runs it is done as well.
     async fn sweep_cancel(&self, job: JobNo, limit: usize, now: Timestamp) -> Result<Sweep, StoreError>;
 
     /// Compares a job's kept counts with a count of its tasks (I9); the counts that differ as
     /// (status, kept, counted).
     async fn audit_counts(&self, job: JobNo) -> Result<Vec<(TaskStatus, u64, u64)>, StoreError>;
 
-    /// Removes up to `limit` rows of jobs that ended before `before`; how many were removed.
+    /// Removes up to `limit` rows of jobs that ended before `before`, are not in
+    /// [`Jobs::unfinished_jobs`] and have no open task; how many were removed, 0 when nothing is left to
+    /// remove. A job goes after all that belongs to it; its token is free then, its number is not used again.
     async fn purge_jobs(&self, before: Timestamp, limit: usize) -> Result<u64, StoreError>;
 }

@@ -42,13 +42,14 @@ pub trait Leases: Send + Sync {
     /// Joins under a new number.
     async fn join(&self, now: Timestamp, ttl: Duration) -> Result<Member, StoreError>;
 
-    /// Stays for another `ttl`; `false` when the membership had run out and was taken away.
+    /// Stays for another `ttl`; `false` when the membership has run out, also if nobody noticed, or ended.
     async fn renew(&self, member: Member, now: Timestamp, ttl: Duration) -> Result<bool, StoreError>;
 
     /// Leaves; the member's shards are free at once.
     async fn leave(&self, member: Member) -> Result<(), StoreError>;
 
-    /// Takes those of `shards` that nobody alive owns, each under a new epoch; returns what was taken.
+    /// Takes those of `shards` that nobody alive owns, each under a new epoch; returns what was taken: none
+    /// that the caller owns already, and nothing when its own membership has run out.
     async fn take_shards(
         &self,
         member: Member,
@@ -56,10 +57,10 @@ pub trait Leases: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<ShardLease>, StoreError>;
 
-    /// All leases, by shard.
+    /// All leases, by shard; a shard that was left is not there or has an owner that is not alive.
     async fn shard_leases(&self, now: Timestamp) -> Result<Vec<ShardLease>, StoreError>;
 
-    /// Begins a run of a periodic work: `true` for one caller per `period`, `false` for all others.
+    /// Begins a run of a periodic work: `true` when none began within the last `period`, so for one caller.
     async fn begin_run(
         &self,
         work: &'static str,

@@ -106,7 +106,11 @@ pub trait Tasks: Send + Sync {
 
     /// Writes claims of notices; says for each whether it was written. Not written are those whose task
     /// moved meanwhile, whose shard's lease is no longer the caller's (I13), and whose job does not
-    /// deliver: not `IN_PROGRESS`, or cancelling the status that the task was in (I5). Safe to repeat.
+    /// deliver: not `IN_PROGRESS`, or cancelling the status that the task was in (I5). Safe to repeat: what
+    /// was written before is answered `false`.
+    ///
+    /// A lease is the caller's from taking it until somebody takes it over or the caller leaves; that a
+    /// membership ran out and nobody noticed does not count here.
     async fn claim(
         &self,
         owner: &OwnedShards,
@@ -115,10 +119,16 @@ pub trait Tasks: Send + Sync {
     ) -> Result<Vec<bool>, StoreError>;
 
     /// Writes what deadlines, outcomes and operators made of tasks; says for each whether it was written.
+    /// Not written is what would open an ended task beside one that is in its way (see
+    /// [`super::Jobs::expand`]; I2).
+    ///
+    /// A write is published when status, attempt, percentage or words changed: not when only its delivery
+    /// or its clocks did. So it is with claims and reports.
     async fn settle(&self, changes: &[TaskChange], now: Timestamp) -> Result<Vec<bool>, StoreError>;
 
     /// Keeps versions (newer than what is kept) and writes what reports made of tasks, together; says for
-    /// each task whether it was written.
+    /// each task whether it was written. A version is kept whatever becomes of tasks; those of unknown
+    /// devices are passed over.
     async fn take_reports(
         &self,
         versions: &[VersionReport],
@@ -126,7 +136,7 @@ pub trait Tasks: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<bool>, StoreError>;
 
-    /// A page of a job's tasks after the `after`th.
+    /// A page of a job's tasks after the `after`th, at most `limit`, which is at least 1.
     async fn list_tasks(
         &self,
         job: JobNo,

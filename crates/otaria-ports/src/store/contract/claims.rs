@@ -111,14 +111,8 @@ pub async fn only_a_running_job_is_claimed(store: &dyn Store) {
         if status != JobStatus::InProgress {
             assert_eq!(store.claim(&owner, &claims, at(1)).await.unwrap(), [false], "{status:?}");
         }
-        let change = JobMove {
-            job: job.no,
-            from: status,
-            to,
-            only_if_done: false,
-            fence: false,
-            firmware: None,
-        };
+        let change =
+            JobMove { job: job.no, from: status, to, only_if_done: false, fence: false, firmware: None };
         assert!(store.move_job(&change, at(1)).await.unwrap());
         status = to;
     }

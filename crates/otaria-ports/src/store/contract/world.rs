@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use otaria_core::firmware::{FirmwareKind, FirmwareName, FirmwareStatus, NewFile, NewFirmware, SignMethod};
 use otaria_core::ids::{
-    AccountNo, DEFAULT_ACCOUNT, DeviceId, DeviceName, FirmwareId, FirmwareNo, InformedVersion, JobId, JobNo,
-    ModuleName, ProductKey, ProductNo, Version,
+    AccountNo, DEFAULT_ACCOUNT, DeviceId, DeviceName, FirmwareId, FirmwareNo, InformedVersion, JobId,
+    ModuleName, ProductKey, Version,
 };
 use otaria_core::job::{
     DownloadProtocol, JobKind, JobPolicy, JobStatus, NewJob, OverwriteMode, Schedule, Target,
@@ -227,7 +227,7 @@ pub fn claim(task: &Task, now: Timestamp) -> TaskChange {
     next(task, &TaskEvent::Claimed { not_before: now }, now)
 }
 
-/// The states of a task, by status, that its rules can bring about; all but `CONFIRM` and `QUEUED`.
+/// A state of the status, such as the rules can bring about.
 #[must_use]
 pub fn state(status: TaskStatus, now: Timestamp) -> TaskState {
     use otaria_core::task::{Attempt, CancelCause, Delivery, FailureCause, Percent, Retry};
@@ -380,16 +380,4 @@ impl<'s> World<'s> {
         let seqs: Vec<u32> = tasks.iter().map(|task| task.key.seq).collect();
         assert!(seqs.iter().copied().eq(1..=tasks.len().try_into().unwrap()), "{seqs:?}");
     }
-
-    /// The number of the world's product.
-    #[must_use]
-    pub const fn product_no(&self) -> ProductNo {
-        self.product.no
-    }
-}
-
-/// The tasks' numbers alone, for comparisons.
-#[must_use]
-pub fn jobs_of(tasks: &[Task]) -> Vec<JobNo> {
-    tasks.iter().map(|task| task.key.job).collect()
 }

@@ -26,8 +26,7 @@ impl Tables {
     }
 
     pub(super) fn sweep_cancel(&mut self, job: JobNo, limit: usize, now: Timestamp) -> Sweep {
-        let Some((row, (mask, cause))) =
-            self.jobs.get(&job).and_then(|row| Some((row, row.job.canceling?)))
+        let Some((row, (mask, cause))) = self.jobs.get(&job).and_then(|row| Some((row, row.job.canceling?)))
         else {
             return Sweep { canceled: 0, done: true };
         };
@@ -36,8 +35,13 @@ impl Tables {
             status.is_open() && is_canceling(mask, status)
         };
         // One more than may be cancelled tells whether this sweep reaches the end.
-        let mut meant: Vec<Task> =
-            self.tasks.of_job(job, row.swept).filter(is_meant).take(limit.saturating_add(1)).cloned().collect();
+        let mut meant: Vec<Task> = self
+            .tasks
+            .of_job(job, row.swept)
+            .filter(is_meant)
+            .take(limit.saturating_add(1))
+            .cloned()
+            .collect();
         let at_end = meant.len() <= limit;
         meant.truncate(limit);
         let last = if at_end { self.tasks.of_job(job, 0).next_back() } else { meant.last() };

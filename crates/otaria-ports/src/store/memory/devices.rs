@@ -174,7 +174,9 @@ impl Tables {
     ) -> impl Iterator<Item = &'t Device> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let names = self.device_names.get(&product).into_iter();
-        names.flat_map(move |names| names.range::<DeviceName, _>((from, Bound::Unbounded))).map(|(_, device)| &self.devices[device])
+        names
+            .flat_map(move |names| names.range::<DeviceName, _>((from, Bound::Unbounded)))
+            .map(|(_, device)| &self.devices[device])
     }
 
     fn candidate(&self, device: &Device, module: &ModuleName) -> Candidate {

@@ -84,7 +84,10 @@ impl Firmwares for MemoryStore {
             let is_meant = |firmware: &&Firmware| {
                 firmware.account == account
                     && filter.product.as_ref().is_none_or(|product| *product == firmware.product_key)
-                    && filter.dest_version.as_ref().is_none_or(|version| *version == firmware.new.dest_version)
+                    && filter
+                        .dest_version
+                        .as_ref()
+                        .is_none_or(|version| *version == firmware.new.dest_version)
             };
             let meant = || tables.firmwares.values().filter(is_meant);
             let page = meant().filter(|firmware| firmware.no > after).take(limit).cloned().collect();
@@ -115,8 +118,10 @@ impl Tables {
     fn uses(&self, url: &str) -> bool {
         let in_firmware = |firmware: &Firmware| firmware.files.iter().any(|file| file.url == url);
         self.firmwares.values().any(in_firmware)
-            || self.jobs.values().filter(|row| row.is_unfinished()).any(|row| {
-                matches!(&row.job.new.target, Target::ListFile { file_url } if file_url == url)
-            })
+            || self
+                .jobs
+                .values()
+                .filter(|row| row.is_unfinished())
+                .any(|row| matches!(&row.job.new.target, Target::ListFile { file_url } if file_url == url))
     }
 }

@@ -10,8 +10,8 @@ use otaria_core::time::Timestamp;
 use super::MemoryStore;
 use super::tables::{JobRow, Tables};
 use crate::store::{
-    CreateJob, CreatedJob, Expansion, Job, JobMove, Jobs, RejectedLine, Slice, SliceOutcome,
-    StoreError, Sweep, TaskCounts,
+    CreateJob, CreatedJob, Expansion, Job, JobMove, Jobs, RejectedLine, Slice, SliceOutcome, StoreError,
+    Sweep, TaskCounts,
 };
 
 #[async_trait]
@@ -47,7 +47,8 @@ impl Jobs for MemoryStore {
 
     async fn jobs(&self, account: AccountNo, after: JobNo, limit: usize) -> Result<Vec<Job>, StoreError> {
         self.transact("reading jobs", |tables| {
-            let later = tables.jobs.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, row)| &row.job);
+            let later =
+                tables.jobs.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, row)| &row.job);
             Ok(later.filter(|job| job.account == account).take(limit).cloned().collect())
         })
     }
@@ -209,8 +210,7 @@ impl Tables {
 
     fn move_job(&mut self, change: &JobMove, now: Timestamp) -> Result<bool, StoreError> {
         let Some(row) = self.jobs.get(&change.job) else { return Ok(false) };
-        let is_done =
-            row.job.expansion.complete && row.job.canceling.is_none() && row.counts.open() == 0;
+        let is_done = row.job.expansion.complete && row.job.canceling.is_none() && row.counts.open() == 0;
         if row.job.status != change.from || (change.only_if_done && !is_done) {
             return Ok(false);
         }

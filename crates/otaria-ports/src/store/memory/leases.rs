@@ -114,6 +114,8 @@ impl LeaseTable {
     /// the caller has not left. That its membership ran out is no reason as long as nobody noticed.
     pub(super) fn owns(&self, caller: &OwnedShards, shard: Shard) -> bool {
         let believed = caller.epochs.get(&shard).map(|epoch| (caller.member, *epoch));
-        believed.is_some() && self.shards.get(&shard) == believed.as_ref() && self.members.contains_key(&caller.member)
+        believed.is_some()
+            && self.shards.get(&shard) == believed.as_ref()
+            && self.members.contains_key(&caller.member)
     }
 }

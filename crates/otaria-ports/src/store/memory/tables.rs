@@ -66,8 +66,7 @@ impl JobRow {
 
 impl Tables {
     pub(super) fn new(events: Arc<dyn Events>) -> Self {
-        let default =
-            Account { no: DEFAULT_ACCOUNT, name: "default".into(), created_at: Timestamp::EPOCH };
+        let default = Account { no: DEFAULT_ACCOUNT, name: "default".into(), created_at: Timestamp::EPOCH };
         Self {
             accounts: BTreeMap::from([(default.no, default)]),
             access_keys: BTreeMap::new(),
@@ -169,10 +168,9 @@ fn shown(task: &Task) -> (otaria_core::task::TaskStatus, u8, Option<u8>, Option<
         TaskState::InProgress { percent, .. } => (Some(percent.get()), task.desc.clone()),
         TaskState::Failed { cause, .. } => (None, Some(cause.describe().to_owned())),
         TaskState::Canceled { cause, .. } => (None, Some(cause.describe().to_owned())),
-        TaskState::Confirm
-        | TaskState::Queued
-        | TaskState::Notified { .. }
-        | TaskState::Succeeded { .. } => (None, task.desc.clone()),
+        TaskState::Confirm | TaskState::Queued | TaskState::Notified { .. } | TaskState::Succeeded { .. } => {
+            (None, task.desc.clone())
+        }
     };
     (task.state.status(), task.state.attempts(), percent, desc)
 }

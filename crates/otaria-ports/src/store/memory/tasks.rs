@@ -129,14 +129,12 @@ impl Tables {
 
     fn list_tasks(&self, job: JobNo, filter: &TaskFilter, after: u32, limit: usize) -> TaskPage {
         let mut page = TaskPage::default();
-        let mut looked_at = 0;
-        for task in self.tasks.of_job(job, after) {
-            if page.tasks.len() == limit || looked_at == limit * LOOKED_AT_PER_ROW {
+        for (looked_at, task) in self.tasks.of_job(job, after).enumerate() {
+            if page.tasks.len() == limit || looked_at == limit.saturating_mul(LOOKED_AT_PER_ROW) {
                 // There is this one at least.
                 page.next = Some(task.key.seq - 1);
                 break;
             }
-            looked_at += 1;
             let device_name = &self.devices[&task.key.device].name;
             let is_meant = filter.status.is_none_or(|status| status == task.state.status())
                 && (filter.devices.is_empty() || filter.devices.contains(device_name));

@@ -1,0 +1,258 @@
+//! Brings notices to devices: each at its time, to the session it is meant for, or not at all.
+//!
+//! Notices wait here for the date of their pace token. Right before the write the fences are asked with a
+//! fresh clock, and they stay locked for reading until the bytes are out, while raising one locks them for
+//! writing. So when [`Pusher::fence`] has returned, nothing older is written any more.
+//!
+//! Invariant: every notice that is taken is settled exactly once.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use otaria_core::door::{Downlink, Fences, Refusal, SessionSeq, Stamp};
+use otaria_core::ids::JobNo;
+use otaria_core::shard::Shard;
+use otaria_core::time::Timestamp;
+use otaria_ports::Unavailable;
+use otaria_ports::clock::Clock;
+use otaria_ports::pusher::{Notice, Outcome, Pusher, Settled};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{mpsc, watch};
+
+use crate::meters::{Meters, NoticeFate};
+use crate::notice::{self, Written};
+use crate::registry::Registry;
+use crate::session::Delivered;
+
+/// Batches that may wait to be taken; then `send` waits.
+const QUEUE: usize = 64;
+/// Notices written before other tasks get their turn.
+const TURN: usize = 64;
+/// How soon a notice is looked at again whose device is just coming in.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// The gateway's side of the engine's `Pusher`. Made before the gateway, which runs it.
+pub struct NoticePusher {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) meters: Arc<Meters>,
+    clock: Arc<dyn Clock>,
+    fences: RwLock<Fences>,
+    queue: mpsc::Sender<Vec<Notice>>,
+    taken: Mutex<Option<mpsc::Receiver<Vec<Notice>>>>,
+}
+
+impl std::fmt::Debug for NoticePusher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NoticePusher").finish_non_exhaustive()
+    }
+}
+
+impl NoticePusher {
+    /// A pusher without a gateway; what is sent waits until one runs.
+    ///
+    /// The metrics recorder must be installed before: the counters' handles are looked up once.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        let (queue, taken) = mpsc::channel(QUEUE);
+        Arc::new(Self {
+            registry: Arc::default(),
+            meters: Arc::new(Meters::new()),
+            clock,
+            fences: RwLock::default(),
+            queue,
+            taken: Mutex::new(Some(taken)),
+        })
+    }
+
+    /// Writes notices until `stop`, then settles what is left as undelivered.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        outcomes: mpsc::UnboundedSender<Settled>,
+        stop: watch::Receiver<bool>,
+    ) {
+        // Only the gateway calls this, once.
+        let Some(queue) = self.taken.lock().take() else { return };
+        Run { pusher: self, outcomes, waiting: BinaryHeap::new(), written: Written::default(), count: 0 }
+            .run(queue, stop)
+            .await;
+    }
+}
+
+#[async_trait]
+impl Pusher for NoticePusher {
+    async fn send(&self, notices: Vec<Notice>) -> Result<(), Unavailable> {
+        self.queue.send(notices).await.map_err(|_| Unavailable::while_doing("sending notices"))
+    }
+
+    async fn fence(&self, job: JobNo, fence: u64) -> Result<(), Unavailable> {
+        self.fences.write().raise_job(job, fence, self.clock.now());
+        Ok(())
+    }
+
+    async fn epoch(&self, shard: Shard, epoch: i64) -> Result<(), Unavailable> {
+        self.fences.write().raise_shard(shard, epoch);
+        Ok(())
+    }
+}
+
+/// A notice and when to look at it; the count keeps equal dates in the order sent.
+struct Waiting {
+    at: Timestamp,
+    count: u64,
+    notice: Notice,
+}
+
+impl Waiting {
+    fn order(&self) -> (Timestamp, u64) {
+        (self.at, self.count)
+    }
+}
+
+impl PartialEq for Waiting {
+    fn eq(&self, other: &Self) -> bool {
+        self.order() == other.order()
+    }
+}
+
+impl Eq for Waiting {}
+
+impl PartialOrd for Waiting {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Waiting {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.order().cmp(&other.order())
+    }
+}
+
+enum Verdict {
+    Settle(NoticeFate),
+    LookAgain(Timestamp),
+}
+
+struct Run {
+    pusher: Arc<NoticePusher>,
+    outcomes: mpsc::UnboundedSender<Settled>,
+    waiting: BinaryHeap<Reverse<Waiting>>,
+    written: Written,
+    count: u64,
+}
+
+impl Run {
+    async fn run(mut self, mut queue: mpsc::Receiver<Vec<Notice>>, mut stop: watch::Receiver<bool>) {
+        loop {
+            let pause = self.write_due().await;
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                batch = queue.recv() => match batch {
+                    Some(batch) => batch.into_iter().for_each(|notice| self.hold(notice.not_before, notice)),
+                    None => break,
+                },
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        queue.close();
+        while let Ok(batch) = queue.try_recv() {
+            batch.into_iter().for_each(|notice| self.hold(notice.not_before, notice));
+        }
+        let now = self.pusher.clock.now();
+        for Reverse(waiting) in std::mem::take(&mut self.waiting) {
+            self.settle(&waiting.notice, NoticeFate::Gone, now);
+        }
+    }
+
+    fn hold(&mut self, at: Timestamp, notice: Notice) {
+        self.count += 1;
+        self.waiting.push(Reverse(Waiting { at, count: self.count, notice }));
+    }
+
+    /// Writes what is due; returns how long nothing else is.
+    async fn write_due(&mut self) -> Duration {
+        for turn in 1_usize.. {
+            let now = self.pusher.clock.now();
+            match self.waiting.peek() {
+                None => return Duration::from_secs(1),
+                // A host clock that jumps is found out within a second.
+                Some(Reverse(next)) if next.at > now => {
+                    return next.at.since(now).min(Duration::from_secs(1));
+                }
+                Some(_) => {}
+            }
+            let Some(Reverse(Waiting { notice, .. })) = self.waiting.pop() else { break };
+            let (verdict, now) = self.look(&notice);
+            match verdict {
+                Verdict::Settle(fate) => self.settle(&notice, fate, now),
+                Verdict::LookAgain(at) => self.hold(at, notice),
+            }
+            if turn % TURN == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Duration::ZERO
+    }
+
+    /// The one check before the write, and the write.
+    fn look(&mut self, notice: &Notice) -> (Verdict, Timestamp) {
+        let payload = notice::notice(notice.wire_id, &self.written.data(&notice.offer));
+        let registry = &self.pusher.registry;
+        let device = notice.key.device;
+        let session = registry.get(device);
+        let current = session.as_ref().map(|session| session.seq);
+        let stamp = Stamp {
+            shard: notice.shard.0,
+            epoch: notice.shard.1,
+            job: notice.key.job,
+            fence: notice.fence,
+            session: SessionSeq(notice.session),
+            not_before: notice.not_before,
+            not_after: notice.not_after,
+        };
+
+        let fences = self.pusher.fences.read();
+        let now = self.pusher.clock.now();
+        let is_subscribed =
+            || session.as_ref().is_some_and(|session| session.is_subscribed(Downlink::Upgrade));
+        let verdict = match (fences.may_write(&stamp, current, now), &session) {
+            (Ok(()), Some(session)) => match session.notify(payload) {
+                Delivered::Sent => Verdict::Settle(NoticeFate::Written),
+                Delivered::Congested => Verdict::Settle(NoticeFate::Congested),
+                Delivered::Broken => Verdict::Settle(NoticeFate::Gone),
+                // It has just connected and its SUBSCRIBE is on the way.
+                Delivered::Unsubscribed => Verdict::LookAgain(now + AGAIN),
+            },
+            (Err(Refusal::TooEarly), _) => Verdict::LookAgain(notice.not_before),
+            // Its presence was told before its session came here.
+            (Err(Refusal::Gone | Refusal::Stale), _)
+                if registry.is_arriving(device) && now < notice.not_after =>
+            {
+                Verdict::LookAgain(now + AGAIN)
+            }
+            (Err(Refusal::Late), Some(_)) if !is_subscribed() => Verdict::Settle(NoticeFate::Unsubscribed),
+            (Err(Refusal::Late), _) => Verdict::Settle(NoticeFate::Late),
+            (Err(Refusal::Stale), _) => Verdict::Settle(NoticeFate::Stale),
+            (Err(Refusal::Fenced), _) => Verdict::Settle(NoticeFate::Fenced),
+            (Err(Refusal::Gone) | Ok(()), _) => Verdict::Settle(NoticeFate::Gone),
+        };
+        drop(fences);
+        (verdict, now)
+    }
+
+    fn settle(&self, notice: &Notice, fate: NoticeFate, at: Timestamp) {
+        self.pusher.meters.notices.count(fate);
+        let outcome = match fate {
+            NoticeFate::Written => Outcome::Written,
+            NoticeFate::Gone | NoticeFate::Unsubscribed => Outcome::Gone,
+            NoticeFate::Stale | NoticeFate::Fenced | NoticeFate::Late => Outcome::Stale,
+            NoticeFate::Congested => Outcome::Congested,
+        };
+        // Fails only when the gateway is ending; an unsettled notice falls due by itself.
+        let _ = self.outcomes.send(Settled { key: notice.key.clone(), attempt: notice.attempt, outcome, at });
+    }
+}

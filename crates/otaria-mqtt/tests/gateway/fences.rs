@@ -1,0 +1,66 @@
+//! Notices that must not be written are not.
+
+use std::time::Duration;
+
+use otaria_core::ids::JobNo;
+use otaria_core::shard::Shard;
+use otaria_ports::clock::Clock;
+use otaria_ports::pusher::{Notice, Outcome, Pusher};
+
+use crate::client::Client;
+use crate::world::{HostClock, World};
+
+#[tokio::test]
+async fn a_late_a_stale_and_a_fenced_notice_are_not_written() {
+    let world = World::start();
+    let mut client = Client::device(world.plain, 1).await;
+    let good = world.notice(1).await;
+    let past = HostClock.now() - Duration::from_millis(1);
+    world.pusher.fence(JobNo(2), 5).await.unwrap();
+    world.pusher.epoch(Shard(4), 9).await.unwrap();
+    let mut fenced = good.clone();
+    fenced.key.job = JobNo(2);
+    fenced.fence = 4;
+    let late = Notice { not_before: past, not_after: past, ..good.clone() };
+    let stale = Notice { session: good.session - 1, ..good.clone() };
+    let lost_lease = Notice { shard: (Shard(4), 8), ..good.clone() };
+    world.pusher.send(vec![late, stale, fenced.clone(), lost_lease]).await.unwrap();
+
+    assert_eq!(world.outcomes(4).await, [Outcome::Stale; 4]);
+    assert!(client.hears_nothing().await);
+    fenced.fence = 5;
+    world.pusher.send(vec![fenced]).await.unwrap();
+    client.publish().await;
+}
+
+#[tokio::test]
+async fn a_fence_stops_what_waits_for_its_time() {
+    let world = World::start();
+    let mut client = Client::device(world.plain, 1).await;
+    let mut notice = world.notice(1).await;
+    notice.not_before = HostClock.now() + Duration::from_millis(200);
+    world.pusher.send(vec![notice]).await.unwrap();
+    world.pusher.fence(JobNo(1), 2).await.unwrap();
+    assert_eq!(world.outcomes(1).await, [Outcome::Stale]);
+    assert!(client.hears_nothing().await);
+}
+
+#[tokio::test]
+async fn a_notice_waits_for_its_time() {
+    let world = World::start();
+    let mut client = Client::device(world.plain, 1).await;
+    let mut notice = world.notice(1).await;
+    notice.not_before = HostClock.now() + Duration::from_millis(300);
+    let due = notice.not_before;
+    world.pusher.send(vec![notice]).await.unwrap();
+    client.publish().await;
+    assert!(HostClock.now() >= due);
+    assert!(HostClock.now().since(due) < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_notice_for_an_absent_device_is_gone() {
+    let world = World::start();
+    world.push(1).await;
+    assert_eq!(world.outcomes(1).await, [Outcome::Gone]);
+}

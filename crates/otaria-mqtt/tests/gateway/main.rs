@@ -1,0 +1,11 @@
+//! The gateway from outside, met by a third party's MQTT client and by hostile sockets.
+
+mod acl;
+mod client;
+mod fences;
+mod hostile;
+mod login;
+mod platform;
+mod reports;
+mod tls;
+mod world;

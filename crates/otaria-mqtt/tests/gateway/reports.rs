@@ -1,0 +1,124 @@
+//! What devices say, and what they are answered.
+
+use std::sync::Arc;
+
+use otaria_core::ids::{InformedVersion, ModuleName};
+use otaria_core::task::{FailedStep, Percent, Said};
+use otaria_ports::inbox::Fetched;
+use rumqttc::{Packet, QoS};
+use serde_json::json;
+
+use crate::client::{Client, raw_device, read};
+use crate::world::{PRODUCT, World, device, eventually, offer};
+
+#[tokio::test]
+async fn reports_reach_the_engine_in_order() {
+    let world = World::start();
+    let client = Client::device(world.plain, 1).await;
+    let inform = format!("/ota/device/inform/{PRODUCT}/dev_0001");
+    let progress = format!("/ota/device/progress/{PRODUCT}/dev_0001");
+    client.say(&inform, r#"{"id":1,"params":{"version":"1.0.0"}}"#).await;
+    client.say(&progress, r#"{"id":"2","params":{"step":"50","desc":"half","module":"mcu"}}"#).await;
+    client.say(&progress, r#"{"id":"3","params":{"step":-2,"desc":""}}"#).await;
+
+    let reports = eventually(|| {
+        let reports = world.inbox.reports.lock().unwrap();
+        (reports.len() == 3).then(|| reports.clone())
+    })
+    .await;
+    let session = world.session(1).await.unwrap();
+    assert!(reports.iter().all(|report| report.device == device(1) && report.order.session == session));
+    assert_eq!(reports.iter().map(|report| report.order.n).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(reports[0].said, Said::Version(InformedVersion::parse("1.0.0").unwrap()));
+    assert_eq!(reports[1].module, ModuleName::parse("mcu").unwrap());
+    let half = Said::Progress { percent: Percent::new(50).unwrap(), desc: "half".into() };
+    assert_eq!(reports[1].said, half);
+    assert_eq!(reports[2].said, Said::Refused { step: FailedStep::Download, desc: String::new() });
+}
+
+#[tokio::test]
+async fn a_report_of_quality_one_is_acknowledged() {
+    let world = World::start();
+    let mut client = Client::device(world.plain, 1).await;
+    let inform = format!("/ota/device/inform/{PRODUCT}/dev_0001");
+    let payload = r#"{"id":1,"params":{"version":"1.0.0"}}"#;
+    client.mqtt.publish(&inform, QoS::AtLeastOnce, false, payload).await.unwrap();
+    while !matches!(client.packet().await, Some(Packet::PubAck(_))) {}
+    assert_eq!(world.inbox.reports.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn malformed_json_changes_nothing_and_the_connection_stays() {
+    let world = World::start();
+    let mut client = Client::device(world.plain, 1).await;
+    let topics = ["/ota/device/inform/", "/ota/device/progress/"].map(|t| format!("{t}{PRODUCT}/dev_0001"));
+    let get = format!("/sys/{PRODUCT}/dev_0001/thing/ota/firmware/get");
+    for topic in topics.iter().chain([&get]) {
+        for payload in ["", "{", "null", "[[[[", r#"{"params":7,}"#, r#"{"params":{"step":"101"},"id":[]}"#] {
+            client.mqtt.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
+            while !matches!(client.packet().await, Some(Packet::PubAck(_))) {}
+        }
+    }
+    assert!(world.inbox.reports.lock().unwrap().is_empty());
+    world.push(1).await;
+    client.publish().await;
+}
+
+#[tokio::test]
+async fn a_device_that_asks_is_answered_in_its_own_form() {
+    let world = World::start();
+    let mut client = Client::device(world.plain, 1).await;
+    let get = format!("/sys/{PRODUCT}/dev_0001/thing/ota/firmware/get");
+    client.say(&get, r#"{"id":"7","version":"1.0","params":{}}"#).await;
+    let reply = client.publish().await;
+    assert_eq!(reply.topic, format!("{get}_reply"));
+    assert_eq!(
+        serde_json::from_slice::<serde_json::Value>(&reply.payload).unwrap(),
+        json!({"id": "7", "code": 200, "data": {}})
+    );
+
+    *world.inbox.offer.lock().unwrap() = Some(Fetched { wire_id: 5, offer: Arc::clone(&offer()) });
+    client.say(&get, r#"{"id":8}"#).await;
+    let reply = client.json().await;
+    assert_eq!(reply["id"], 8);
+    assert_eq!(reply["data"]["url"], "http://127.0.0.1:8080/d/token");
+}
+
+#[tokio::test]
+async fn a_download_over_mqtt_is_answered_with_a_no() {
+    let world = World::start();
+    let mut client = Client::device(world.plain, 1).await;
+    let topic = format!("/sys/{PRODUCT}/dev_0001/thing/file/download");
+    client.say(&topic, r#"{"id":"1","params":{"fileInfo":{"streamId":1,"fileId":1,},"fileBlock":{"size":1,"offset":0}}}"#).await;
+    let reply = client.publish().await;
+    assert_eq!(reply.topic, format!("{topic}_reply"));
+    let (length, json) = reply.payload.split_at(2);
+    assert_eq!(usize::from(u16::from_be_bytes([length[0], length[1]])), json.len());
+    let json: serde_json::Value = serde_json::from_slice(json).unwrap();
+    assert_eq!(json["id"], "1");
+    assert_ne!(json["code"], 200);
+}
+
+#[tokio::test]
+async fn a_notice_has_the_form_that_devices_know() {
+    let world = World::start();
+    let mut client = Client::device(world.plain, 1).await;
+    world.push(1).await;
+    let notice = client.publish().await;
+    assert_eq!(notice.topic, format!("/ota/device/upgrade/{PRODUCT}/dev_0001"));
+    assert_eq!(
+        serde_json::from_slice::<serde_json::Value>(&notice.payload).unwrap(),
+        json!({"id": 1_711_111_111_111_i64, "code": "1000", "message": "success", "data": {
+            "size": 7, "version": "2.0.0", "url": "http://127.0.0.1:8080/d/token",
+            "md5": "0cc175b9c0f1b6a831c399e269772661", "sign": "0cc175b9c0f1b6a831c399e269772661",
+            "signMethod": "Md5", "extData": {}}})
+    );
+}
+
+#[tokio::test]
+async fn a_ping_is_answered() {
+    let world = World::start();
+    let mut socket = raw_device(world.plain, 1).await;
+    assert!(crate::client::answers(&mut socket).await);
+    let _ = read(&mut socket, 0).await;
+}

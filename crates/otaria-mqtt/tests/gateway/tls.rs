@@ -1,0 +1,65 @@
+//! The same over TLS.
+
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rumqttc::{TlsConfiguration, Transport};
+use rustls::crypto::ring;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::net::TcpStream;
+
+use crate::client::{Client, texts};
+use crate::world::{SECRET, World};
+
+/// A server certificate for 127.0.0.1 and a client that trusts its authority.
+fn pair() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap();
+    let certificate = params.signed_by(&key, &authority).unwrap();
+
+    let provider = Arc::new(ring::default_provider());
+    let server = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der().clone()).unwrap();
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (Arc::new(server), Arc::new(client))
+}
+
+#[tokio::test]
+async fn a_device_is_served_over_tls_while_others_keep_their_handshakes_open() {
+    let (server, client) = pair();
+    let world = World::with_tls(server);
+    let address = world.tls.unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(TcpStream::connect(address).await.unwrap());
+    }
+    let transport = Transport::tls_with_config(TlsConfiguration::Rustls(client));
+    let texts = texts(1, "securemode=2,signmethod=hmacsha256,_ss=1", SECRET);
+    let mut device = Client::connect(address, texts, Some(transport)).await.unwrap();
+    for _ in 0..3 {
+        world.push(1).await;
+        assert_eq!(device.json().await["code"], "1000");
+    }
+    let inform = format!("/ota/device/inform/{}/dev_0001", crate::world::PRODUCT);
+    device.say(&inform, r#"{"id":1,"params":{"version":"1.0.0"}}"#).await;
+    crate::world::eventually(|| (world.inbox.reports.lock().unwrap().len() == 1).then_some(())).await;
+    world.stop().await;
+    device.ended().await;
+}

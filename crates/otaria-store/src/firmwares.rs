@@ -1,0 +1,130 @@
+//! Uploads, and the firmware made of them.
+
+use async_trait::async_trait;
+use otaria_core::ids::{AccountNo, FirmwareId, FirmwareNo, ProductKey, Version};
+use otaria_core::time::Timestamp;
+use otaria_ports::store::{Firmware, FirmwareFilter, Firmwares, StoreError, StoredUpload};
+use sqlx::{query, query_scalar};
+
+use crate::sql::firmwares as sql;
+use crate::sqlite::errors::{failed, taken};
+use crate::sqlite::{Lane, SqliteStore, Tx};
+use crate::{rows, text};
+
+/// Firmware of one account at most.
+const FIRMWARE_MAX: i64 = 500;
+
+#[async_trait]
+impl Firmwares for SqliteStore {
+    async fn put_upload(&self, upload: &StoredUpload) -> Result<(), StoreError> {
+        let (doing, upload) = ("keeping an upload", upload.clone());
+        let work = self.writer.run(Lane::Api, 1, doing, move |tx| {
+            Box::pin(async move {
+                let new = query(sql::NEW_UPLOAD)
+                    .bind(upload.url)
+                    .bind(upload.account.0)
+                    .bind(upload.kind.as_str())
+                    .bind(upload.object)
+                    .bind(upload.size.cast_signed())
+                    .bind(upload.md5)
+                    .bind(upload.sha256)
+                    .bind(upload.lines.cast_signed())
+                    .bind(upload.created_at.millis());
+                new.execute(&mut tx.conn).await.map(drop).map_err(taken(doing, "upload"))
+            })
+        });
+        work.await
+    }
+
+    async fn upload(&self, account: AccountNo, url: &str) -> Result<Option<StoredUpload>, StoreError> {
+        let one = query(sql::UPLOAD).bind(url).bind(account.0);
+        self.row("reading an upload", one).await?.as_ref().map(rows::upload).transpose()
+    }
+
+    async fn expire_uploads(&self, before: Timestamp, limit: usize) -> Result<Vec<StoredUpload>, StoreError> {
+        let doing = "expiring uploads";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let work = self.writer.run(Lane::Expansion, 100, doing, move |tx| {
+            Box::pin(async move {
+                let old = query(sql::OLD_UPLOADS).bind(before.millis()).bind(limit);
+                let old = old.fetch_all(&mut tx.conn).await.map_err(failed(doing))?;
+                let old: Vec<_> = old.iter().map(rows::upload).collect::<Result<_, _>>()?;
+                let urls = text::texts(old.iter().map(|upload| &upload.url));
+                query(sql::DELETE_UPLOADS).bind(urls).execute(&mut tx.conn).await.map_err(failed(doing))?;
+                Ok(old)
+            })
+        });
+        work.await
+    }
+
+    async fn create_firmware(&self, firmware: &Firmware, now: Timestamp) -> Result<Firmware, StoreError> {
+        let firmware = firmware.clone();
+        let work = self.writer.run(Lane::Api, 1, "making a firmware", move |tx| {
+            Box::pin(async move { create(tx, firmware, now).await })
+        });
+        work.await
+    }
+
+    async fn firmware(&self, account: AccountNo, id: &FirmwareId) -> Result<Option<Firmware>, StoreError> {
+        let one = query(sql::FIRMWARE).bind(id.as_str()).bind(account.0);
+        self.row("reading a firmware", one).await?.as_ref().map(rows::firmware).transpose()
+    }
+
+    async fn firmware_by_no(&self, no: FirmwareNo) -> Result<Option<Firmware>, StoreError> {
+        let row = self.row("reading a firmware", query(sql::FIRMWARE_BY_NO).bind(no.0)).await?;
+        row.as_ref().map(rows::firmware).transpose()
+    }
+
+    async fn firmwares(
+        &self,
+        account: AccountNo,
+        filter: &FirmwareFilter,
+        after: FirmwareNo,
+        limit: usize,
+    ) -> Result<(Vec<Firmware>, u64), StoreError> {
+        let doing = "listing firmware";
+        let product = filter.product.as_ref().map(ProductKey::as_str);
+        let version = filter.dest_version.as_ref().map(Version::as_str);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let page = query(sql::FIRMWARES).bind(account.0).bind(after.0).bind(product).bind(version).bind(limit);
+        let page = self.rows(doing, page).await?;
+        let total = query(sql::COUNT_MATCHING).bind(account.0).bind(product).bind(version);
+        let total: i64 = self.value(doing, total).await?;
+        Ok((page.iter().map(rows::firmware).collect::<Result<_, _>>()?, total.unsigned_abs()))
+    }
+}
+
+async fn create(tx: &mut Tx, firmware: Firmware, now: Timestamp) -> Result<Firmware, StoreError> {
+    let doing = "making a firmware";
+    let owned = query_scalar(sql::PRODUCT_OF).bind(firmware.product.0).bind(firmware.account.0);
+    if !owned.fetch_one(&mut tx.conn).await.map_err(failed(doing))? {
+        return Err(StoreError::NotFound { what: "product" });
+    }
+    let count = query_scalar(sql::COUNT).bind(firmware.account.0).fetch_one(&mut tx.conn).await;
+    let count: i64 = count.map_err(failed(doing))?;
+    let Firmware { new, .. } = &firmware;
+    let insert = query_scalar(sql::NEW_FIRMWARE)
+        .bind(firmware.id.as_str())
+        .bind(firmware.account.0)
+        .bind(firmware.product.0)
+        .bind(new.name.as_str())
+        .bind(new.dest_version.as_str())
+        .bind(new.kind.src_version().map(Version::as_str))
+        .bind(rows::module_column(&new.module))
+        .bind(new.description.as_str())
+        .bind(rows::asked_files(&new.files))
+        .bind(rows::files(&firmware.files))
+        .bind(new.sign_method.as_str())
+        .bind(new.need_to_verify)
+        .bind(new.udi.as_str())
+        .bind(firmware.status.code())
+        .bind(now.millis());
+    let no: i64 = insert.fetch_one(&mut tx.conn).await.map_err(taken(doing, "firmware"))?;
+    if count >= FIRMWARE_MAX {
+        return Err(StoreError::Conflict { what: "number of firmware" });
+    }
+    let urls = text::texts(firmware.files.iter().map(|file| &file.url));
+    let used = query(sql::USE_UPLOADS).bind(urls).bind(no).execute(&mut tx.conn).await;
+    used.map_err(failed(doing))?;
+    Ok(Firmware { no: FirmwareNo(no), created_at: now, modified_at: now, ..firmware })
+}

@@ -1,0 +1,28 @@
+//! The store on SQLite: one file holds everything that must survive.
+//!
+//! Implements `otaria_ports::store`. Never decides what a job or task becomes, never reads the clock, and
+//! knows nothing of pace, presence or the wire.
+//!
+//! Invariant: only the writer task writes, one transaction at a time, and a caller hears of success only
+//! after the commit reached the disk.
+
+mod accounts;
+mod cancel;
+mod changes;
+mod counters;
+mod devices;
+mod expand;
+mod feed;
+mod firmwares;
+mod jobs;
+mod leases;
+mod listing;
+mod names;
+mod retention;
+mod rows;
+mod sql;
+mod sqlite;
+mod tasks;
+mod text;
+
+pub use sqlite::{SqliteOptions, SqliteStore};

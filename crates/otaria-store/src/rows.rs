@@ -1,0 +1,76 @@
+//! Rows into domain values. A row that cannot be one is `Corrupt`.
+
+mod devices;
+mod firmwares;
+mod jobs;
+mod tasks;
+
+pub(crate) use devices::{access_key, account, auth, device, module, module_column, product, version};
+pub(crate) use firmwares::{asked_files, files, firmware, upload};
+pub(crate) use jobs::{expansion, job, read_target, tags, target};
+pub(crate) use tasks::{StateColumns, task};
+
+use otaria_core::time::Timestamp;
+use otaria_ports::store::StoreError;
+use sqlx::sqlite::{Sqlite, SqliteRow};
+use sqlx::{Decode, Row, Type};
+
+/// A row of a table, read by the names of its columns.
+pub(crate) struct Of<'r> {
+    pub(crate) table: &'static str,
+    pub(crate) row: &'r SqliteRow,
+}
+
+impl<'r> Of<'r> {
+    pub(crate) fn get<T>(&self, column: &'static str) -> Result<T, StoreError>
+    where
+        T: Decode<'r, Sqlite> + Type<Sqlite>,
+    {
+        self.row.try_get(column).map_err(|error| self.corrupt(error.to_string()))
+    }
+
+    pub(crate) fn corrupt(&self, reason: impl Into<String>) -> StoreError {
+        StoreError::Corrupt { table: self.table, reason: reason.into() }
+    }
+
+    /// A column through a function that knows what is possible.
+    pub(crate) fn parsed<T, V>(
+        &self,
+        column: &'static str,
+        parse: impl FnOnce(T) -> Option<V>,
+    ) -> Result<V, StoreError>
+    where
+        T: Decode<'r, Sqlite> + Type<Sqlite>,
+    {
+        parse(self.get(column)?).ok_or_else(|| self.corrupt(format!("{column} is none that there is")))
+    }
+
+    /// The same for a column that may be null.
+    pub(crate) fn maybe<T, V>(
+        &self,
+        column: &'static str,
+        parse: impl FnOnce(T) -> Option<V>,
+    ) -> Result<Option<V>, StoreError>
+    where
+        T: Decode<'r, Sqlite> + Type<Sqlite>,
+    {
+        let Some(value) = self.get::<Option<T>>(column)? else { return Ok(None) };
+        match parse(value) {
+            Some(value) => Ok(Some(value)),
+            None => Err(self.corrupt(format!("{column} is none that there is"))),
+        }
+    }
+
+    /// A number that cannot be negative.
+    pub(crate) fn count(&self, column: &'static str) -> Result<u64, StoreError> {
+        self.parsed(column, |n: i64| u64::try_from(n).ok())
+    }
+
+    pub(crate) fn at(&self, column: &'static str) -> Result<Timestamp, StoreError> {
+        self.get(column).map(Timestamp::from_millis)
+    }
+
+    pub(crate) fn maybe_at(&self, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.get::<Option<i64>>(column)?.map(Timestamp::from_millis))
+    }
+}

@@ -1,0 +1,330 @@
+//! The server's configuration: one file of which every line may be left out, and flags over it.
+//!
+//! Unknown keys are refused: a mistyped limit must not silently be the default.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use otaria_core::list::ListLimits;
+use otaria_core::rules::Limits;
+use serde::Deserialize;
+
+/// Everything that can be configured, as the file has it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Folder of everything the server keeps.
+    pub data_dir: PathBuf,
+    /// Whether faces without TLS may listen beyond this machine.
+    pub allow_plaintext: bool,
+    /// gRPC.
+    pub grpc: Face,
+    /// HTTP.
+    pub http: HttpConfig,
+    /// MQTT.
+    pub mqtt: MqttConfig,
+    /// What callers may ask for.
+    pub limits: LimitsConfig,
+    /// How long things are kept.
+    pub retention: RetentionConfig,
+    /// What is told on standard error.
+    pub log: LogConfig,
+}
+
+/// A listener.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Face {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// PEM file of the certificate chain; TLS is on when both files are named.
+    #[serde(default)]
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file of the private key.
+    #[serde(default)]
+    pub tls_key: Option<PathBuf>,
+}
+
+/// The HTTP face.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// PEM file of the certificate chain.
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file of the private key.
+    pub tls_key: Option<PathBuf>,
+    /// How devices reach this face, when not by its own address: what download links begin with.
+    pub public_url: Option<String>,
+}
+
+/// The device gateway.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MqttConfig {
+    /// Address and port of plain MQTT.
+    pub listen: SocketAddr,
+    /// Address and port of MQTT over TLS.
+    pub tls_listen: Option<SocketAddr>,
+    /// PEM file of the certificate chain.
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file of the private key.
+    pub tls_key: Option<PathBuf>,
+    /// Connections at most.
+    pub max_connections: u32,
+    /// New connections a second at most; more wait to be accepted.
+    pub connects_per_second: u32,
+}
+
+/// What callers may ask for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// The largest MaximumPerMinute.
+    pub maximum_per_minute_ceiling: Ceiling,
+    /// Lines of a device list file at most.
+    pub list_max_lines: u64,
+    /// Bytes of a device list file at most.
+    pub list_max_bytes: u64,
+    /// Bytes of a package file at most.
+    pub firmware_max_bytes: u64,
+    /// Whether accounts may call each action only so often.
+    pub api_quota: bool,
+}
+
+/// A number, or `"off"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "CeilingText")]
+pub struct Ceiling(pub Option<u32>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum CeilingText {
+    Number(u32),
+    Text(String),
+}
+
+impl TryFrom<CeilingText> for Ceiling {
+    type Error = String;
+
+    fn try_from(text: CeilingText) -> Result<Self, String> {
+        match text {
+            CeilingText::Number(number) => number.to_string().parse(),
+            CeilingText::Text(text) => text.parse(),
+        }
+    }
+}
+
+impl std::str::FromStr for Ceiling {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<u32>() {
+            Ok(number) if number >= 10 => Ok(Self(Some(number))),
+            _ if text == "off" => Ok(Self(None)),
+            _ => Err(format!("`{text}` is neither a number from 10 nor `off`")),
+        }
+    }
+}
+
+/// How long things are kept.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionConfig {
+    /// Days that jobs are kept after their end, with their tasks.
+    pub jobs_days: u32,
+    /// Hours that uploads are kept which no firmware and no unfinished job uses.
+    pub uploads_hours: u32,
+}
+
+/// What is told on standard error.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// A filter such as `info` or `otaria_engine=debug,info`.
+    pub filter: String,
+    /// `text` or `json`.
+    pub format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: "./otaria-data".into(),
+            allow_plaintext: false,
+            grpc: Face { listen: loopback(50051), tls_certificate: None, tls_key: None },
+            http: HttpConfig::default(),
+            mqtt: MqttConfig::default(),
+            limits: LimitsConfig::default(),
+            retention: RetentionConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { listen: loopback(8080), tls_certificate: None, tls_key: None, public_url: None }
+    }
+}
+
+impl Default for MqttConfig {
+    fn default() -> Self {
+        Self {
+            listen: loopback(1883),
+            tls_listen: None,
+            tls_certificate: None,
+            tls_key: None,
+            max_connections: 100_000,
+            connects_per_second: 5_000,
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        let Limits { maximum_per_minute_ceiling, list, firmware_max_bytes } = Limits::default();
+        Self {
+            maximum_per_minute_ceiling: Ceiling(maximum_per_minute_ceiling),
+            list_max_lines: list.max_lines,
+            list_max_bytes: list.max_bytes,
+            firmware_max_bytes,
+            api_quota: true,
+        }
+    }
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        Self { jobs_days: 90, uploads_hours: 24 }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormat::Text }
+    }
+}
+
+impl Config {
+    /// Reads a file, or takes the defaults.
+    pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(file) = file else { return Ok(Self::default()) };
+        let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        toml::from_str(&text).with_context(|| format!("in {}", file.display()))
+    }
+
+    /// Checks what no single value can tell.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let pairs = [
+            ("grpc", &self.grpc.tls_certificate, &self.grpc.tls_key),
+            ("http", &self.http.tls_certificate, &self.http.tls_key),
+            ("mqtt", &self.mqtt.tls_certificate, &self.mqtt.tls_key),
+        ];
+        for (face, certificate, key) in pairs {
+            if certificate.is_some() != key.is_some() {
+                bail!("{face}: tls_certificate and tls_key go together; name both or none");
+            }
+        }
+        if self.mqtt.tls_listen.is_some() != self.mqtt.tls_certificate.is_some() {
+            bail!("mqtt: tls_listen needs tls_certificate and tls_key, and they need tls_listen");
+        }
+        let plain = [
+            ("grpc", self.grpc.listen, self.grpc.tls_certificate.is_none()),
+            ("http", self.http.listen, self.http.tls_certificate.is_none()),
+            ("mqtt", self.mqtt.listen, true),
+        ];
+        for (face, listen, is_plain) in plain {
+            if is_plain && !listen.ip().is_loopback() && !self.allow_plaintext {
+                bail!(
+                    "{face} would listen on {listen} without TLS, readable by the network: configure TLS, \
+                     or say --allow-plaintext where the network itself is trusted"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The limits for the rules.
+    pub const fn limits(&self) -> Limits {
+        Limits {
+            maximum_per_minute_ceiling: self.limits.maximum_per_minute_ceiling.0,
+            list: ListLimits {
+                max_lines: self.limits.list_max_lines,
+                max_bytes: self.limits.list_max_bytes,
+            },
+            firmware_max_bytes: self.limits.firmware_max_bytes,
+        }
+    }
+
+    /// The retention for the janitor.
+    pub fn retention(&self) -> otaria_engine::janitor::Retention {
+        const HOUR: u64 = 3_600;
+        otaria_engine::janitor::Retention {
+            uploads: Duration::from_secs(u64::from(self.retention.uploads_hours) * HOUR),
+            jobs: Duration::from_secs(u64::from(self.retention.jobs_days) * 24 * HOUR),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sample_parses_and_the_one_of_defaults_is_the_defaults() {
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
+        let mut samples = 0;
+        for entry in std::fs::read_dir(&deploy).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                let config = Config::load(Some(&path)).unwrap();
+                config.check().unwrap();
+                samples += 1;
+            }
+        }
+        assert!(samples > 0);
+        let written = Config::load(Some(&deploy.join("otaria.toml"))).unwrap();
+        assert_eq!(format!("{written:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn a_mistyped_key_is_refused_by_name() {
+        let error = toml::from_str::<Config>("[limits]\nmaximum_per_minut = 5").unwrap_err();
+        assert!(error.to_string().contains("maximum_per_minut"), "{error}");
+    }
+
+    #[test]
+    fn a_ceiling_is_a_number_or_off() {
+        let ceiling = |text: &str| text.parse::<Ceiling>();
+        assert_eq!(ceiling("off"), Ok(Ceiling(None)));
+        assert_eq!(ceiling("500"), Ok(Ceiling(Some(500))));
+        assert!(ceiling("9").is_err() && ceiling("no").is_err());
+    }
+
+    #[test]
+    fn plaintext_beyond_this_machine_must_be_allowed_by_name() {
+        let mut config = Config::default();
+        config.grpc.listen = "0.0.0.0:1".parse().unwrap();
+        assert!(config.check().unwrap_err().to_string().contains("--allow-plaintext"));
+        config.allow_plaintext = true;
+        config.check().unwrap();
+    }
+}

@@ -1,0 +1,198 @@
+//! One simulated device: it connects, stays, does what notices ask for, and connects again when it must.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures_util::Stream;
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectReturnCode, Packet, Publish};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use super::download::Downloads;
+use super::draw::draw_upto;
+use super::link::{Dialer, Link};
+use super::login::{Kit, Login};
+use super::notice::Notice;
+use super::recorder::{Recorder, count_up};
+use super::session::{PACKET_MAX, Session};
+use super::update::{Say, update};
+use super::{Identity, Temper};
+
+/// Seconds; a ping goes out at half of it, so that a lost one does not matter.
+pub(super) const KEEP_ALIVE: u16 = 1_200;
+
+/// How long a connection may take to come about, CONNACK included.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
+
+const BACKOFF_MS_MIN: u64 = 500;
+const BACKOFF_MS_MAX: u64 = 30_000;
+
+/// What all devices of a fleet share.
+pub(crate) struct Site {
+    pub(crate) product_key: String,
+    pub(crate) mqtt: String,
+    pub(crate) tls: bool,
+    pub(crate) dialer: Arc<Dialer>,
+    pub(crate) downloads: Downloads,
+    pub(crate) recorder: Arc<Recorder>,
+    /// Connections that may come about at the same time.
+    pub(crate) doorstep: Semaphore,
+    /// Most that a device thinks before it begins an update, in milliseconds.
+    pub(crate) work_ms: u64,
+    pub(crate) seed: u64,
+}
+
+pub(crate) struct Device {
+    pub(super) site: Arc<Site>,
+    pub(super) place: usize,
+    identity: Identity,
+    kit: Kit,
+    version: String,
+    packet_id: u16,
+    draws: u64,
+    /// The update that it is at, which outlives a connection.
+    pub(super) work: Option<Pin<Box<dyn Stream<Item = Say> + Send>>>,
+}
+
+impl Device {
+    pub(crate) fn new(site: Arc<Site>, place: usize, identity: Identity, version: String) -> Self {
+        let kit = Kit::of(place);
+        Self { site, place, identity, kit, version, packet_id: 0, draws: 0, work: None }
+    }
+
+    /// Lives until it is dropped. `wait` spreads the first connections of a fleet.
+    pub(crate) async fn live(mut self, wait: Duration) {
+        sleep(wait).await;
+        let mut backoff_ms = BACKOFF_MS_MIN;
+        loop {
+            match self.connect().await {
+                Ok(link) => {
+                    backoff_ms = BACKOFF_MS_MIN;
+                    let recorder = Arc::clone(&self.site.recorder);
+                    recorder.connected(self.place);
+                    let why = Session::new(&mut self, link).run().await;
+                    recorder.lost(self.place, &why);
+                }
+                Err(why) => {
+                    self.site.recorder.trouble(|| format!("device {} cannot connect: {why:#}", self.place));
+                }
+            }
+            // Between half of it and all of it, so that a fleet does not come back in step.
+            let pause_ms = backoff_ms / 2 + self.draw(backoff_ms / 2);
+            sleep(Duration::from_millis(pause_ms)).await;
+            backoff_ms = (backoff_ms * 2).min(BACKOFF_MS_MAX);
+        }
+    }
+
+    async fn connect(&self) -> anyhow::Result<Link> {
+        // The semaphore is never closed.
+        let _turn = self.site.doorstep.acquire().await;
+        timeout(CONNECT_PATIENCE, self.knock()).await?
+    }
+
+    async fn knock(&self) -> anyhow::Result<Link> {
+        let site = &self.site;
+        let login =
+            Login::new(self.kit, &site.product_key, &self.identity.name, &self.identity.secret, site.tls);
+        let mut connect = Connect::new(login.client_id);
+        connect.keep_alive = KEEP_ALIVE;
+        connect.set_login(login.user_name, login.password);
+        let mut bytes = BytesMut::new();
+        Packet::Connect(connect).write(&mut bytes, PACKET_MAX)?;
+
+        let mut link = site.dialer.dial(site.tls, &site.mqtt).await?;
+        link.write_all(&bytes).await?;
+        link.flush().await?;
+
+        // CONNACK is four bytes; what follows belongs to the session.
+        let mut head = [0; 4];
+        link.read_exact(&mut head).await?;
+        match Packet::read(&mut BytesMut::from(&head[..]), PACKET_MAX)? {
+            Packet::ConnAck(ConnAck { code: ConnectReturnCode::Success, .. }) => Ok(link),
+            Packet::ConnAck(refusal) => {
+                count_up(&site.recorder.totals.refused);
+                anyhow::bail!("refused with CONNACK {:?}", refusal.code)
+            }
+            other => anyhow::bail!("answered CONNECT with {other:?}"),
+        }
+    }
+
+    /// What the device says first on each connection.
+    pub(super) fn greeting(&mut self) -> Packet {
+        let version = self.version.clone();
+        self.packet(Say::Inform { version })
+    }
+
+    /// A message of the device as the packet that carries it.
+    pub(super) fn packet(&mut self, say: Say) -> Packet {
+        let (topic, params, qos) = match say {
+            Say::Inform { version } => {
+                let params = serde_json::json!({ "version": version });
+                self.version = version;
+                let qos = if self.kit == Kit::C { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+                ("inform", params, qos)
+            }
+            Say::Progress { step, text } => {
+                let params = serde_json::json!({ "step": step.to_string(), "desc": text });
+                ("progress", params, QoS::AtMostOnce)
+            }
+        };
+        self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
+        let id = match self.kit {
+            Kit::Node => serde_json::Value::from(self.packet_id.to_string()),
+            Kit::Python | Kit::C => serde_json::Value::from(self.packet_id),
+        };
+        let topic = format!("/ota/device/{topic}/{}/{}", self.site.product_key, self.identity.name);
+        let payload = serde_json::json!({ "id": id, "params": params }).to_string();
+        let mut publish = Publish::new(topic, qos, payload);
+        if qos == QoS::AtLeastOnce {
+            publish.pkid = self.packet_id;
+        }
+        Packet::Publish(publish)
+    }
+
+    /// Takes what the server published to the device.
+    pub(super) fn take(&mut self, publish: &Publish) {
+        let recorder = &self.site.recorder;
+        let own = ("/ota/device/upgrade/", &self.site.product_key, &self.identity.name);
+        let is_own = publish.topic.strip_prefix(own.0).and_then(|rest| rest.split_once('/'))
+            == Some((own.1.as_str(), own.2.as_str()));
+        if !is_own {
+            count_up(&recorder.totals.odd_messages);
+            recorder.trouble(|| format!("device {} got a message on {}", self.place, publish.topic));
+            return;
+        }
+        let notice = match Notice::parse(&publish.payload) {
+            Ok(notice) => notice,
+            Err(why) => {
+                count_up(&recorder.totals.odd_messages);
+                recorder.trouble(|| format!("device {} got an unreadable notice: {why}", self.place));
+                return;
+            }
+        };
+        recorder.noticed(self.place, &notice.version, notice.wire_id);
+        if self.identity.temper == Temper::Silent {
+            return;
+        }
+        // A newer notice, or a repeat of the same, begins the work anew: the server heard nothing final yet.
+        let think = Duration::from_millis(self.draw(self.site.work_ms));
+        let site = Arc::clone(&self.site);
+        self.work = Some(Box::pin(update(site, self.place, notice, self.identity.temper, think)));
+    }
+
+    /// Chance for this device: uniform in `0..=most`.
+    pub(super) fn draw(&mut self, most: u64) -> u64 {
+        self.draws += 1;
+        draw_upto(self.site.seed, u64::try_from(self.place).unwrap_or(0), self.draws, most)
+    }
+}
+
+/// The server closed the connection.
+pub(super) fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the server")
+}

@@ -1,0 +1,201 @@
+//! What each device of a fleet saw and did, written down by the devices themselves.
+//!
+//! The verdict of a demo rests on this record and on nothing that the server says.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::tally::{Seen, Tally};
+use crate::stopwatch::Stopwatch;
+
+/// How many troubles are kept word for word.
+const TROUBLES_MAX: usize = 20;
+
+/// The record of one device.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DeviceRecord {
+    /// When it was first connected.
+    pub(crate) connected_at: Option<Duration>,
+    /// How often it was connected.
+    pub(crate) connects: u32,
+    /// The notices that it got, in their order.
+    pub(crate) notices: Vec<Seen>,
+    /// The version that it last informed after an update, by its number; `None` while it has its first.
+    pub(crate) updated_to: Option<u16>,
+    /// Packages that it downloaded and found right.
+    pub(crate) downloads: u32,
+}
+
+/// Sums over all devices, to be shown while they work.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    /// Devices that are connected now.
+    pub(crate) online: AtomicU64,
+    /// Connections that came about.
+    pub(crate) connects: AtomicU64,
+    /// Connections that the server refused by CONNACK.
+    pub(crate) refused: AtomicU64,
+    /// Connections that ended without the device's will.
+    pub(crate) lost: AtomicU64,
+    /// Notices that arrived.
+    pub(crate) notices: AtomicU64,
+    /// Updates that were done: the new version was informed.
+    pub(crate) updates: AtomicU64,
+    /// Packages that were downloaded and right.
+    pub(crate) downloads: AtomicU64,
+    /// Downloads that failed.
+    pub(crate) download_failures: AtomicU64,
+    /// Messages that were no notices for their receiver.
+    pub(crate) odd_messages: AtomicU64,
+}
+
+/// Adds one to a sum.
+pub(crate) fn count_up(sum: &AtomicU64) {
+    sum.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Reads a sum.
+pub(crate) fn sum(sum: &AtomicU64) -> u64 {
+    sum.load(Ordering::Relaxed)
+}
+
+/// The records of a fleet.
+pub(crate) struct Recorder {
+    clock: Stopwatch,
+    devices: Vec<Mutex<DeviceRecord>>,
+    versions: Mutex<Vec<String>>,
+    troubles: Mutex<Vec<String>>,
+    pub(crate) totals: Totals,
+}
+
+impl Recorder {
+    /// For so many devices; `clock` is the start that all instants count from.
+    pub(crate) fn new(devices: usize, clock: Stopwatch) -> Self {
+        Self {
+            clock,
+            devices: (0..devices).map(|_| Mutex::default()).collect(),
+            versions: Mutex::default(),
+            troubles: Mutex::default(),
+            totals: Totals::default(),
+        }
+    }
+
+    pub(crate) fn connected(&self, device: usize) {
+        let at = self.clock.elapsed();
+        let mut record = self.devices[device].lock();
+        record.connected_at.get_or_insert(at);
+        record.connects += 1;
+        count_up(&self.totals.connects);
+        count_up(&self.totals.online);
+    }
+
+    pub(crate) fn lost(&self, device: usize, why: &std::io::Error) {
+        self.totals.online.fetch_sub(1, Ordering::Relaxed);
+        count_up(&self.totals.lost);
+        self.trouble(|| format!("device {device} lost its connection: {why}"));
+    }
+
+    pub(crate) fn noticed(&self, device: usize, version: &str, wire_id: u64) {
+        let at = self.clock.elapsed();
+        let version = self.number_of(version);
+        let place = u32::try_from(device).unwrap_or(u32::MAX);
+        self.devices[device].lock().notices.push(Seen { at, device: place, version, wire_id });
+        count_up(&self.totals.notices);
+    }
+
+    pub(crate) fn downloaded(&self, device: usize) {
+        self.devices[device].lock().downloads += 1;
+        count_up(&self.totals.downloads);
+    }
+
+    pub(crate) fn updated(&self, device: usize, version: &str) {
+        let version = self.number_of(version);
+        self.devices[device].lock().updated_to = Some(version);
+        count_up(&self.totals.updates);
+    }
+
+    /// Keeps the first troubles for the report.
+    pub(crate) fn trouble(&self, text: impl FnOnce() -> String) {
+        let mut troubles = self.troubles.lock();
+        if troubles.len() < TROUBLES_MAX {
+            troubles.push(text());
+        }
+    }
+
+    /// The number that stands for a version in this record.
+    pub(crate) fn number_of(&self, version: &str) -> u16 {
+        let mut versions = self.versions.lock();
+        let place = versions.iter().position(|known| known == version).unwrap_or_else(|| {
+            versions.push(version.to_owned());
+            versions.len() - 1
+        });
+        u16::try_from(place).unwrap_or(u16::MAX)
+    }
+
+    /// All versions that were offered or informed, by their numbers.
+    pub(crate) fn versions(&self) -> Vec<String> {
+        self.versions.lock().clone()
+    }
+
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        self.troubles.lock().clone()
+    }
+
+    /// A copy of one device's record.
+    pub(crate) fn device(&self, device: usize) -> DeviceRecord {
+        self.devices[device].lock().clone()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// How many devices satisfy `is`.
+    pub(crate) fn count(&self, is: impl Fn(&DeviceRecord) -> bool) -> usize {
+        self.devices.iter().filter(|device| is(&device.lock())).count()
+    }
+
+    /// All notices of all devices.
+    pub(crate) fn tally(&self) -> Tally {
+        let notices = self.devices.iter().flat_map(|device| device.lock().notices.clone());
+        Tally::new(notices.collect())
+    }
+
+    /// The start that all instants count from.
+    pub(crate) fn clock(&self) -> Stopwatch {
+        self.clock
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_device_keeps_its_own_record() {
+        let recorder = Recorder::new(2, Stopwatch::start());
+        recorder.connected(1);
+        recorder.noticed(1, "2.0.0", 7);
+        recorder.noticed(1, "2.0.0", 8);
+        recorder.downloaded(1);
+        recorder.updated(1, "2.0.0");
+        recorder.noticed(0, "3.0.0", 9);
+
+        let record = recorder.device(1);
+        assert_eq!((record.connects, record.notices.len(), record.downloads), (1, 2, 1));
+        assert_eq!(record.updated_to, Some(recorder.number_of("2.0.0")));
+        assert_eq!(recorder.tally().total(), 3);
+        assert_eq!(recorder.tally().of_version(recorder.number_of("3.0.0")).total(), 1);
+        assert_eq!(recorder.versions(), ["2.0.0", "3.0.0"]);
+        assert_eq!(recorder.count(|record| record.connects > 0), 1);
+    }
+
+    #[test]
+    fn only_the_first_troubles_are_kept() {
+        let recorder = Recorder::new(0, Stopwatch::start());
+        (0..100).for_each(|n| recorder.trouble(|| n.to_string()));
+        assert_eq!(recorder.troubles().len(), TROUBLES_MAX);
+    }
+}

@@ -1,0 +1,103 @@
+//! What a device does with a notice, step by step: think, download, check, report, restart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::stream::unfold;
+
+use super::Temper;
+use super::device::Site;
+use super::download::Failure;
+use super::notice::Notice;
+use super::recorder::count_up;
+
+/// What a device says in the course of an update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Say {
+    /// Progress: a percentage, or what went wrong as a negative step.
+    Progress { step: i8, text: String },
+    /// The version that runs now.
+    Inform { version: String },
+}
+
+/// An update on its way.
+struct Update {
+    site: Arc<Site>,
+    device: usize,
+    notice: Notice,
+    temper: Temper,
+    think: Duration,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy)]
+enum Stage {
+    Begin,
+    Download,
+    Finish,
+    Restart,
+    End,
+}
+
+/// Everything that the device says about `notice`, at the time when it says it.
+pub(crate) fn update(
+    site: Arc<Site>,
+    device: usize,
+    notice: Notice,
+    temper: Temper,
+    think: Duration,
+) -> impl Stream<Item = Say> + Send {
+    unfold(Update { site, device, notice, temper, think, stage: Stage::Begin }, |mut update| async move {
+        let said = update.step().await?;
+        Some((said, update))
+    })
+}
+
+impl Update {
+    async fn step(&mut self) -> Option<Say> {
+        let (said, next) = match self.stage {
+            Stage::Begin => {
+                if !self.think.is_zero() {
+                    tokio::time::sleep(self.think).await;
+                }
+                match self.temper {
+                    Temper::Good => (progress(10, ""), Stage::Download),
+                    Temper::Failing => (progress(-1, "update failed"), Stage::End),
+                    Temper::Silent => return None,
+                }
+            }
+            Stage::Download => match self.site.downloads.fetch(&self.notice).await {
+                Ok(()) => {
+                    self.site.recorder.downloaded(self.device);
+                    (progress(50, ""), Stage::Finish)
+                }
+                Err(failure) => (self.complain(failure), Stage::End),
+            },
+            Stage::Finish => (progress(100, ""), Stage::Restart),
+            Stage::Restart => {
+                let version = self.notice.version.clone();
+                self.site.recorder.updated(self.device, &version);
+                (Say::Inform { version }, Stage::End)
+            }
+            Stage::End => return None,
+        };
+        self.stage = next;
+        Some(said)
+    }
+
+    fn complain(&self, failure: Failure) -> Say {
+        let recorder = &self.site.recorder;
+        count_up(&recorder.totals.download_failures);
+        let (step, text) = match failure {
+            Failure::Download(text) => (-2, text),
+            Failure::Check(text) => (-3, text),
+        };
+        recorder.trouble(|| format!("device {}: step {step}: {text}", self.device));
+        progress(step, &text)
+    }
+}
+
+fn progress(step: i8, text: &str) -> Say {
+    Say::Progress { step, text: text.to_owned() }
+}

@@ -1,0 +1,115 @@
+//! `otaria serve`: the server, all roles in one process. The only place where everything is wired together.
+
+mod cron;
+mod folder;
+mod inbox;
+mod loops;
+mod quotas;
+mod telemetry;
+mod wiring;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Ceiling, Config};
+
+/// What the server is told on its command line.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  otaria serve
+  otaria serve --data-dir /var/lib/otaria --config /etc/otaria/otaria.toml
+  otaria serve --grpc 127.0.0.1:0 --http 127.0.0.1:0 --mqtt 127.0.0.1:0 --json
+
+The first start makes an admin access key, prints it once and keeps it in DIR/access-key. Choose your own
+with OTARIA_ACCESS_KEY_ID and OTARIA_ACCESS_KEY_SECRET. All settings: deploy/otaria.toml.")]
+pub struct ServeArgs {
+    /// Folder of everything the server keeps [default: ./otaria-data].
+    #[arg(long, env = "OTARIA_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address of the gRPC face [default: 127.0.0.1:50051].
+    #[arg(long, env = "OTARIA_GRPC", value_name = "ADDRESS")]
+    pub grpc: Option<SocketAddr>,
+    /// Address of the HTTP face [default: 127.0.0.1:8080].
+    #[arg(long, env = "OTARIA_HTTP", value_name = "ADDRESS")]
+    pub http: Option<SocketAddr>,
+    /// Address of the MQTT face [default: 127.0.0.1:1883].
+    #[arg(long, env = "OTARIA_MQTT", value_name = "ADDRESS")]
+    pub mqtt: Option<SocketAddr>,
+    /// Config file.
+    #[arg(long, env = "OTARIA_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Check the config, say what it means, and end.
+    #[arg(long)]
+    pub check_config: bool,
+    /// Largest MaximumPerMinute that a job may ask for [default: 10000].
+    #[arg(long, env = "OTARIA_MAXIMUM_PER_MINUTE_CEILING", value_name = "N|off")]
+    pub maximum_per_minute_ceiling: Option<Ceiling>,
+    /// Whether the quotas of the API hold [default: on].
+    #[arg(long, env = "OTARIA_API_QUOTA", value_name = "on|off", value_parser = on_off)]
+    pub api_quota: Option<bool>,
+    /// Allow faces without TLS on addresses beyond this machine.
+    #[arg(long, env = "OTARIA_ALLOW_PLAINTEXT")]
+    pub allow_plaintext: bool,
+    /// Once ready, print one line of JSON with the addresses.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn on_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("neither `on` nor `off`".into()),
+    }
+}
+
+impl ServeArgs {
+    /// The config file with the flags over it, checked.
+    fn config(&self) -> anyhow::Result<Config> {
+        let mut config = Config::load(self.config.as_deref())?;
+        if let Some(data_dir) = &self.data_dir {
+            config.data_dir.clone_from(data_dir);
+        }
+        let listeners = [
+            (self.grpc, &mut config.grpc.listen),
+            (self.http, &mut config.http.listen),
+            (self.mqtt, &mut config.mqtt.listen),
+        ];
+        for (flag, listen) in listeners {
+            *listen = flag.unwrap_or(*listen);
+        }
+        if let Some(ceiling) = self.maximum_per_minute_ceiling {
+            config.limits.maximum_per_minute_ceiling = ceiling;
+        }
+        config.limits.api_quota = self.api_quota.unwrap_or(config.limits.api_quota);
+        config.allow_plaintext |= self.allow_plaintext;
+        config.check()?;
+        Ok(config)
+    }
+}
+
+/// Runs the server until SIGTERM or SIGINT, then ends what is under way.
+pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let config = args.config()?;
+    if args.check_config {
+        println!("{config:#?}");
+        return Ok(());
+    }
+    telemetry::start_logs(&config.log)?;
+    // Heard from the beginning: a signal during the start must not be lost.
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+
+    let server = wiring::Server::start(config).await?;
+    server.announce(args.json)?;
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
+        died = server.died() => anyhow::bail!("{died} ended by itself; see the log"),
+    }
+    server.stop().await;
+    Ok(())
+}

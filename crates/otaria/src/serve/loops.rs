@@ -1,0 +1,181 @@
+//! The loops that wait: each calls its engine's `tick` and sleeps until the wake it was told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use otaria_core::time::Timestamp;
+use otaria_engine::closer::Closer;
+use otaria_engine::dispatcher::Dispatcher;
+use otaria_engine::error::CommandError;
+use otaria_engine::expander::Expander;
+use otaria_engine::ownership::{Owner, Ownership};
+use otaria_engine::{Shell, Wake, overdue};
+use otaria_ports::bell::Bell;
+use otaria_ports::clock::Clock;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// A loop without news looks by itself this often.
+const IDLE: Duration = Duration::from_secs(1);
+/// After a failure; doubled up to the longest.
+const REST: Duration = Duration::from_millis(100);
+const REST_MAX: Duration = Duration::from_secs(5);
+
+/// What every loop works with.
+#[derive(Clone)]
+pub struct Loops {
+    /// What the process shares.
+    pub shell: Arc<Shell>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Turns `true` when the server stops.
+    pub stop: watch::Receiver<bool>,
+    /// Rings when the dispatcher has news.
+    pub news: Arc<Bell>,
+}
+
+impl Loops {
+    /// Spawns all loops. The owner is given back through the channel's last value when they have ended.
+    pub fn spawn(self, owner: Owner, tasks: &mut JoinSet<()>) {
+        let (owned, owning) = watch::channel(Arc::new(owner.owned().clone()));
+        tasks.spawn(self.clone().own(owner, owned));
+        tasks.spawn(self.clone().dispatch(owning.clone()));
+        tasks.spawn(self.clone().let_clocks_run_out(owning));
+        tasks.spawn(self.clone().expand());
+        tasks.spawn(self.close());
+    }
+
+    async fn own(mut self, mut owner: Owner, owned: watch::Sender<Arc<Ownership>>) {
+        let bell = Bell::default();
+        let mut pause = Pause::default();
+        loop {
+            let now = self.clock.now();
+            let ticked = owner.tick(now).await;
+            owned.send_replace(Arc::new(owner.owned().clone()));
+            if !self.wait("owner", ticked, &bell, &mut pause).await {
+                break;
+            }
+        }
+        if let Err(error) = owner.leave().await {
+            tracing::warn!(%error, "leases are left to run out");
+        }
+    }
+
+    async fn dispatch(mut self, owning: watch::Receiver<Arc<Ownership>>) {
+        let mut dispatcher = Dispatcher::new(Arc::clone(&self.shell), self.clock.now());
+        let bell = Arc::clone(&self.news);
+        let mut pause = Pause::default();
+        loop {
+            let owned = Arc::clone(&owning.borrow());
+            let ticked = dispatcher.tick(self.clock.now(), &owned).await;
+            if !self.wait("dispatcher", ticked, &bell, &mut pause).await {
+                return;
+            }
+        }
+    }
+
+    async fn let_clocks_run_out(mut self, owning: watch::Receiver<Arc<Ownership>>) {
+        let bell = Bell::default();
+        let mut pause = Pause::default();
+        loop {
+            let owned = Arc::clone(&owning.borrow());
+            let ticked = overdue::tick(&self.shell, self.clock.now(), &owned).await;
+            if !self.wait("overdue", ticked, &bell, &mut pause).await {
+                return;
+            }
+        }
+    }
+
+    async fn expand(mut self) {
+        let mut expander = Expander::new(Arc::clone(&self.shell));
+        let bell = Arc::clone(self.shell.expand_hints.bell());
+        let mut pause = Pause::default();
+        let mut surveyed = false;
+        loop {
+            let ticked = match surveyed {
+                true => expander.tick(self.clock.now()).await,
+                false => expander.survey().await.map(|()| Wake::Now).map_err(CommandError::from),
+            };
+            surveyed |= ticked.is_ok();
+            if !self.wait("expander", ticked, &bell, &mut pause).await {
+                return;
+            }
+        }
+    }
+
+    async fn close(mut self) {
+        let mut closer = Closer::new(Arc::clone(&self.shell));
+        let bell = Arc::clone(self.shell.close_hints.bell());
+        let mut pause = Pause::default();
+        let mut surveyed = false;
+        loop {
+            let ticked = match surveyed {
+                true => closer.tick(self.clock.now()).await,
+                false => closer.survey().await.map(|()| Wake::Now).map_err(CommandError::from),
+            };
+            surveyed |= ticked.is_ok();
+            if !self.wait("closer", ticked, &bell, &mut pause).await {
+                return;
+            }
+        }
+    }
+
+    /// Waits as told, or rests after a failure; `false` when the server stops.
+    async fn wait(
+        &mut self,
+        name: &'static str,
+        ticked: Result<Wake, CommandError>,
+        bell: &Bell,
+        pause: &mut Pause,
+    ) -> bool {
+        let span = match ticked {
+            Ok(wake) => {
+                pause.0 = None;
+                until(wake, self.clock.now())
+            }
+            Err(error) => {
+                let rest = pause.next();
+                metrics::counter!("otaria_loop_failures_total", "loop" => name).increment(1);
+                tracing::warn!(r#loop = name, %error, rest_ms = rest.as_millis(), "tick failed; it is repeated");
+                tokio::select! {
+                    () = tokio::time::sleep(rest) => {}
+                    _ = self.stop.wait_for(|stop| *stop) => {}
+                }
+                Duration::ZERO
+            }
+        };
+        if *self.stop.borrow() {
+            return false;
+        }
+        if span.is_zero() {
+            // Others on this thread get their turn between two ticks.
+            tokio::task::yield_now().await;
+            return true;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(span) => true,
+            () = bell.heard() => true,
+            _ = self.stop.wait_for(|stop| *stop) => false,
+        }
+    }
+}
+
+fn until(wake: Wake, now: Timestamp) -> Duration {
+    match wake {
+        Wake::Now => Duration::ZERO,
+        Wake::At(at) => at.since(now).min(IDLE),
+        Wake::OnSignal => IDLE,
+    }
+}
+
+/// The rest after failures in a row.
+#[derive(Default)]
+struct Pause(Option<Duration>);
+
+impl Pause {
+    fn next(&mut self) -> Duration {
+        let rest = self.0.map_or(REST, |last| (last * 2).min(REST_MAX));
+        self.0 = Some(rest);
+        rest
+    }
+}

@@ -1,0 +1,48 @@
+//! Logs on standard error, metrics for `/metrics`.
+
+use anyhow::Context;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogConfig, LogFormat};
+
+/// Buckets of everything that is measured in seconds.
+const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Starts logging. `RUST_LOG` goes before the configured filter.
+pub fn start_logs(config: &LogConfig) -> anyhow::Result<()> {
+    let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
+        Ok(filter) if !filter.is_empty() => filter,
+        _ => config.filter.clone(),
+    };
+    let filter =
+        EnvFilter::try_new(&filter).with_context(|| format!("`{filter}` is not a filter for logs"))?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match config.format {
+        LogFormat::Text => logs.try_init(),
+        LogFormat::Json => logs.json().try_init(),
+    };
+    started.map_err(anyhow::Error::from_boxed).context("starting logs")
+}
+
+/// Installs the recorder of all metrics. Must come before anything keeps the handle of a metric.
+pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)
+        .context("setting buckets")?;
+    let handle = builder.install_recorder().context("starting metrics")?;
+    metrics::gauge!("otaria_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    for invariant in ["I9"] {
+        metrics::counter!("otaria_invariant_violations_total", "invariant" => invariant).absolute(0);
+    }
+    let kept = handle.clone();
+    tokio::spawn(async move {
+        // Without upkeep, histograms keep every sample until somebody asks.
+        let mut tick = tokio::time::interval(std::time::Duration::from_secs(5));
+        loop {
+            tick.tick().await;
+            kept.run_upkeep();
+        }
+    });
+    Ok(handle)
+}
