@@ -67,6 +67,23 @@ pub async fn only_the_named_statuses_are_cancelled(store: &dyn Store) {
     }
 }
 
+/// Ended tasks are left alone, whatever the request says (I3).
+pub async fn ended_tasks_are_left_alone(store: &dyn Store) {
+    let world = World::new(store).await;
+    let devices = world.devices(0..7).await;
+    let job = world.job("job1", &devices).await;
+    for (device, status) in devices.iter().zip(TaskStatus::ALL) {
+        world.put_status(&job, *device, status, at(1)).await;
+    }
+    let everything = TaskStatus::ALL.into_iter().map(|status| 1 << status.code()).sum();
+    store.request_cancel(job.no, everything, CancelCause::Operator, at(2)).await.unwrap();
+
+    assert_eq!(sweep(&world, &job, 100).await, 4);
+    for (device, status) in devices.iter().zip(TaskStatus::ALL).skip(4) {
+        assert_eq!(world.task(&job, *device).await.state, state(status, at(1)));
+    }
+}
+
 /// While the expansion goes on the cancellation does too, and takes the tasks that are made meanwhile.
 pub async fn a_cancellation_waits_for_the_expansion(store: &dyn Store) {
     let world = World::new(store).await;

@@ -248,7 +248,7 @@ pub async fn a_later_device_is_not_in_the_job(store: &dyn Store) {
     let job = world.make(&new_job(&world.firmware, "job1")).await;
     world.devices(0..2).await;
     let later = world.make(&new_job(&world.firmware, "job2")).await;
-    world.devices(11..20).await;
+    world.devices(13..20).await;
 
     let (product, default) = (world.product.no, module("default"));
     let names: Vec<DeviceName> = (0..20).map(device_name).collect();

@@ -185,7 +185,7 @@ pub fn slice(job: &Job, step: u64, devices: &[DeviceId]) -> Slice {
     }
 }
 
-/// The cursor after so many steps of [`slice`].
+/// The cursor after so many steps of [`slice()`].
 #[must_use]
 pub fn cursor(step: u64) -> Cursor {
     Cursor { offset: step * 100, ..Cursor::default() }

@@ -1,18 +1,106 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use otaria_core::task::TaskStatus;
 
 use super::*;
-use crate::events::KeptEvents;
-use crate::store::contract::Case;
+use crate::events::{KeptEvents, NoEvents};
+use crate::store::contract::world::{World, at, new_job, next, slice, state, to};
+use crate::store::contract::{Case, SENTENCES};
+use crate::store::{Jobs as _, Slice, Tasks as _};
 
 /// No call of this store ever waits.
 fn run(case: Case) {
     let events = Arc::new(KeptEvents::default());
     let store = MemoryStore::new(events.clone());
-    case(&store, &events).now_or_never().expect("the store in memory never waits");
+    now(case(&store, &events));
+}
+
+fn now<T>(work: impl Future<Output = T>) -> T {
+    work.now_or_never().expect("the store in memory never waits")
 }
 
 mod contract {
     crate::store_contract!(super::run);
+}
+
+#[test]
+fn every_sentence_of_the_contract_is_run() {
+    let files = [
+        include_str!("../contract/accounts.rs"),
+        include_str!("../contract/cancel.rs"),
+        include_str!("../contract/claims.rs"),
+        include_str!("../contract/devices.rs"),
+        include_str!("../contract/events.rs"),
+        include_str!("../contract/expansion.rs"),
+        include_str!("../contract/firmwares.rs"),
+        include_str!("../contract/jobs.rs"),
+        include_str!("../contract/leases.rs"),
+        include_str!("../contract/tasks.rs"),
+    ];
+    let lines = files.into_iter().flat_map(str::lines);
+    let mut written: Vec<&str> =
+        lines.filter_map(|line| line.strip_prefix("pub async fn ")?.split('(').next()).collect();
+    let mut run: Vec<&str> = SENTENCES.iter().map(|(name, _)| *name).collect();
+    written.sort_unstable();
+    run.sort_unstable();
+    assert_eq!(run, written);
+}
+
+#[test]
+fn a_call_that_fails_before_its_effect_changes_nothing() {
+    let events = Arc::new(KeptEvents::default());
+    let store = MemoryStore::new(events.clone());
+    now(async {
+        let world = World::new(&store).await;
+        let devices = world.devices(0..2).await;
+        let job = world.make(&new_job(&world.firmware, "job1")).await;
+        let heard = events.0.lock().unwrap().len();
+
+        let last = Slice { complete: true, ..slice(&job, 0, &devices) };
+        store.fail_next(2, Fault::Before);
+        for _ in 0..2 {
+            let failed = store.expand(&last, at(1)).await;
+            assert!(matches!(failed, Err(StoreError::Unavailable { .. })), "{failed:?}");
+        }
+        assert_eq!(world.reread(&job).await, job);
+        assert_eq!(events.0.lock().unwrap().len(), heard);
+        assert_eq!(store.expand(&last, at(1)).await.unwrap().queued.len(), 2);
+    });
+}
+
+#[test]
+fn a_call_whose_answer_is_lost_has_its_effect_once() {
+    let store = MemoryStore::new(Arc::new(NoEvents));
+    now(async {
+        let world = World::new(&store).await;
+        let devices = world.devices(0..1).await;
+        let job = world.job("job1", &devices).await;
+        let task = world.task(&job, devices[0]).await;
+        let change = [to(&task, state(TaskStatus::Failed, at(1)))];
+
+        store.fail_next(1, Fault::After);
+        assert!(matches!(store.settle(&change, at(1)).await, Err(StoreError::Unavailable { .. })));
+        assert_eq!(store.settle(&change, at(1)).await.unwrap(), [false]);
+        assert_eq!(world.task(&job, devices[0]).await.revision, task.revision + 1);
+        world.check(&job).await;
+    });
+}
+
+#[test]
+fn calls_fail_in_the_order_in_which_they_were_asked_to() {
+    let store = MemoryStore::new(Arc::new(NoEvents));
+    now(async {
+        let world = World::new(&store).await;
+        let devices = world.devices(0..1).await;
+        let job = world.job("job1", &devices).await;
+        let task = world.task(&job, devices[0]).await;
+        let change = [next(&task, &otaria_core::task::TaskEvent::Fetched, at(1))];
+
+        store.fail_next(1, Fault::Before);
+        store.fail_next(1, Fault::After);
+        assert!(store.settle(&change, at(1)).await.is_err());
+        assert!(store.settle(&change, at(1)).await.is_err());
+        assert_eq!(world.task(&job, devices[0]).await.revision, task.revision + 1);
+    });
 }
