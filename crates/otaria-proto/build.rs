@@ -21,6 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut descriptors = protox::compile(&files, [ROOT])?;
 
     tonic_prost_build::configure()
+        // What a face does not serve yet answers UNIMPLEMENTED.
+        .generate_default_stubs(true)
         // Chunks of uploads are handed on, not copied.
         .bytes(".otaria.v1.UploadFirmwareFileRequest.chunk")
         .bytes(".otaria.v1.UploadDeviceNameListRequest.chunk")

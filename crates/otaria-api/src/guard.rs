@@ -56,7 +56,7 @@ impl Guard {
             return errors::busy("too many calls are under way; repeat the call").into_http();
         };
 
-        match self.admit(&request, name).await {
+        match self.admit(request.headers(), name).await {
             Err(status) => {
                 count(name, status.code());
                 status.into_http()
@@ -75,8 +75,8 @@ impl Guard {
         }
     }
 
-    async fn admit(&self, request: &http::Request<Body>, action: &'static str) -> Result<Caller, Status> {
-        let (id, secret) = credentials(request.headers()).ok_or_else(errors::no_credentials)?;
+    async fn admit(&self, headers: &http::HeaderMap, action: &'static str) -> Result<Caller, Status> {
+        let (id, secret) = credentials(headers).ok_or_else(errors::no_credentials)?;
         let caller = self.shared.commands.authenticate(id, secret).await.map_err(errors::unauthenticated)?;
         match self.quotas.take(caller.account, action).await {
             Ok(Ok(())) => Ok(caller),

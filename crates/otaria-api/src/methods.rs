@@ -9,8 +9,11 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 
 /// Services that anybody may call: they tell nothing that belongs to an account.
-const OPEN: [&str; 3] =
-    ["/grpc.health.v1.Health/", "/grpc.reflection.v1.ServerReflection/", "/grpc.reflection.v1alpha.ServerReflection/"];
+const OPEN: [&str; 3] = [
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.v1.ServerReflection/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+];
 
 static METHODS: LazyLock<BTreeMap<String, &'static str>> = LazyLock::new(|| {
     // Our own build wrote it: if it cannot be read there is nothing to serve.

@@ -51,7 +51,7 @@ impl Hub {
         job_id: &str,
     ) -> Result<BoxStream<WatchOtaJobResponse>, Status> {
         let key = (caller.account, job_id.to_owned());
-        let known = self.lock().get(&key).map(|readings| join(readings)).transpose()?;
+        let known = self.lock().get(&key).map(join).transpose()?;
         let receiver = match known {
             Some(receiver) => receiver,
             None => {
@@ -140,8 +140,9 @@ impl Hub {
     }
 
     async fn read(&self, caller: &Caller, job_id: &str) -> Result<WatchOtaJobResponse, CommandError> {
-        let view = self.commands.query_job(caller, job_id).await?;
-        Ok(watched(&view, self.clock.now()))
+        let now = self.clock.now();
+        let view = self.commands.query_job(caller, now, job_id).await?;
+        Ok(watched(&view, now))
     }
 
     fn leave_if_alone(&self, key: &Key, readings: &Readings) -> bool {

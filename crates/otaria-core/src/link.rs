@@ -1,9 +1,10 @@
 //! Links to downloads: short, signed, expiring, and checked without asking anybody.
 //!
 //! A token is base64url of `kind (1) | number (8) | index (1) | expiry (8) | tag (16)`: 46 characters, so that
-//! `/d/{token}` stays far below what small devices can hold. The tag is the beginning of an HMAC-SHA-256 that
-//! also covers [`DOMAIN`], so nothing signed for another purpose opens as a link. Whoever makes a link rounds
-//! its expiry: equal inputs give equal tokens, and a device that asks twice may be served from a cache.
+//! `/d/{token}` stays far below what small devices can hold. A kind that has no use for the index leaves it 0.
+//! The tag is the beginning of an HMAC-SHA-256 that also covers [`DOMAIN`], so nothing signed for another
+//! purpose opens as a link. Whoever makes a link rounds its expiry: equal inputs give equal tokens, and a device
+//! that asks twice may be served from a cache.
 //!
 //! Invariant: a token opens only if it was signed under this key, bit by bit; base64 is read strictly, so
 //! there are no two spellings of one token.
@@ -13,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::ids::FirmwareNo;
+use crate::ids::{FirmwareNo, JobNo};
 use crate::time::Timestamp;
 
 /// Bytes of a link key.
@@ -29,6 +30,7 @@ const TAG_BYTES: usize = 16;
 const TOKEN_BYTES: usize = BODY_BYTES + TAG_BYTES;
 
 const KIND_PACKAGE_FILE: u8 = 1;
+const KIND_REJECT_FILE: u8 = 2;
 
 /// The key under which links are signed. Its `Debug` shows nothing of it.
 #[derive(Clone)]
@@ -65,6 +67,30 @@ pub enum Linked {
         /// From 0.
         file: u8,
     },
+    /// The lines of a job's list that made no task.
+    RejectFile {
+        /// The job.
+        job: JobNo,
+    },
+}
+
+impl Linked {
+    /// Kind, number and index, as a token holds them.
+    const fn parts(self) -> (u8, i64, u8) {
+        match self {
+            Self::PackageFile { firmware, file } => (KIND_PACKAGE_FILE, firmware.0, file),
+            Self::RejectFile { job } => (KIND_REJECT_FILE, job.0, 0),
+        }
+    }
+
+    const fn of_parts(kind: u8, number: i64, index: u8) -> Option<Self> {
+        match (kind, index) {
+            (KIND_PACKAGE_FILE, file) => Some(Self::PackageFile { firmware: FirmwareNo(number), file }),
+            (KIND_REJECT_FILE, 0) => Some(Self::RejectFile { job: JobNo(number) }),
+            // A kind of a later version, or more than this one knows of a kind.
+            _ => None,
+        }
+    }
 }
 
 /// A link.
@@ -93,12 +119,12 @@ pub enum LinkRefused {
 /// The token of a link, [`TOKEN_CHARS`] long. The same key and link give the same token.
 #[must_use]
 pub fn sign(key: &LinkKey, link: Link) -> String {
-    let Linked::PackageFile { firmware, file } = link.to;
+    let (kind, number, index) = link.to.parts();
 
     let mut token = [0; TOKEN_BYTES];
-    token[0] = KIND_PACKAGE_FILE;
-    token[1..9].copy_from_slice(&firmware.0.to_be_bytes());
-    token[9] = file;
+    token[0] = kind;
+    token[1..9].copy_from_slice(&number.to_be_bytes());
+    token[9] = index;
     token[10..BODY_BYTES].copy_from_slice(&link.expires_at.millis().to_be_bytes());
 
     let tag = tag_over(key, &token[..BODY_BYTES]).finalize().into_bytes();
@@ -114,16 +140,13 @@ pub fn open(key: &LinkKey, token: &str, now: Timestamp) -> Result<Link, LinkRefu
     let (body, tag) = decode(token).ok_or(LinkRefused::Malformed)?;
     tag_over(key, &body).verify_truncated_left(&tag).map_err(|_| LinkRefused::Forged)?;
 
-    let [kind, number @ .., file, e0, e1, e2, e3, e4, e5, e6, e7] = body;
-    if kind != KIND_PACKAGE_FILE {
-        return Err(LinkRefused::Malformed);
-    }
-    let firmware = FirmwareNo(i64::from_be_bytes(number));
+    let [kind, number @ .., index, e0, e1, e2, e3, e4, e5, e6, e7] = body;
+    let to = Linked::of_parts(kind, i64::from_be_bytes(number), index).ok_or(LinkRefused::Malformed)?;
     let expires_at = Timestamp::from_millis(i64::from_be_bytes([e0, e1, e2, e3, e4, e5, e6, e7]));
     if now >= expires_at {
         return Err(LinkRefused::Expired);
     }
-    Ok(Link { to: Linked::PackageFile { firmware, file }, expires_at })
+    Ok(Link { to, expires_at })
 }
 
 fn decode(token: &str) -> Option<([u8; BODY_BYTES], [u8; TAG_BYTES])> {
@@ -160,6 +183,28 @@ mod tests {
         Link { to, expires_at: Timestamp::from_millis(expires_at) }
     }
 
+    fn rejects_of(job: i64, expires_at: i64) -> Link {
+        Link { to: Linked::RejectFile { job: JobNo(job) }, expires_at: Timestamp::from_millis(expires_at) }
+    }
+
+    /// Anything that a link can lead to.
+    fn linked() -> impl Strategy<Value = Linked> {
+        prop_oneof![
+            any::<(i64, u8)>().prop_map(|(no, file)| Linked::PackageFile { firmware: FirmwareNo(no), file }),
+            any::<i64>().prop_map(|no| Linked::RejectFile { job: JobNo(no) }),
+        ]
+    }
+
+    /// A token of this kind and index, signed as ours are.
+    fn raw(kind: u8, index: u8) -> String {
+        let mut token = [0; TOKEN_BYTES];
+        (token[0], token[9]) = (kind, index);
+        token[10..BODY_BYTES].copy_from_slice(&i64::MAX.to_be_bytes());
+        let tag = tag_over(&KEY, &token[..BODY_BYTES]).finalize().into_bytes();
+        token[BODY_BYTES..].copy_from_slice(&tag[..TAG_BYTES]);
+        URL_SAFE_NO_PAD.encode(token)
+    }
+
     #[test]
     fn a_token_is_short_and_the_same_each_time() {
         let token = sign(&KEY, link(1, 0, 1_763_712_000_000));
@@ -168,6 +213,10 @@ mod tests {
         assert_eq!(token, sign(&KEY, link(1, 0, 1_763_712_000_000)));
         // Links that are out there must open after an update of the server.
         assert_eq!(token, "AQAAAAAAAAABAAAAAZqlbWAAVhm4NAHmanFMvdE033orWA");
+        assert_eq!(
+            sign(&KEY, rejects_of(1, 1_763_712_000_000)),
+            "AgAAAAAAAAABAAAAAZqlbWAAcuodRHxzv17zeLp32eh8KQ"
+        );
     }
 
     #[test]
@@ -182,17 +231,23 @@ mod tests {
         let token = sign(&LinkKey::new([8; LINK_KEY_BYTES]), link(1, 0, 1_000));
         assert_eq!(open(&KEY, &token, Timestamp::EPOCH), Err(LinkRefused::Forged));
         let derived = LinkKey::from_master(&[7; LINK_KEY_BYTES]);
-        assert_eq!(open(&KEY, &sign(&derived, link(1, 0, 1_000)), Timestamp::EPOCH), Err(LinkRefused::Forged));
+        assert_eq!(
+            open(&KEY, &sign(&derived, link(1, 0, 1_000)), Timestamp::EPOCH),
+            Err(LinkRefused::Forged)
+        );
     }
 
     #[test]
-    fn a_kind_of_a_later_version_is_not_taken_for_a_package() {
-        let mut token = [0; TOKEN_BYTES];
-        token[0] = KIND_PACKAGE_FILE + 1;
-        let tag = tag_over(&KEY, &token[..BODY_BYTES]).finalize().into_bytes();
-        token[BODY_BYTES..].copy_from_slice(&tag[..TAG_BYTES]);
-        let token = URL_SAFE_NO_PAD.encode(token);
-        assert_eq!(open(&KEY, &token, Timestamp::EPOCH), Err(LinkRefused::Malformed));
+    fn a_kind_of_a_later_version_is_not_taken_for_one_of_ours() {
+        let opened = |kind, index| open(&KEY, &raw(kind, index), Timestamp::EPOCH).map(|link| link.to);
+        assert_eq!(opened(0, 0), Err(LinkRefused::Malformed));
+        assert_eq!(opened(1, 9), Ok(Linked::PackageFile { firmware: FirmwareNo(0), file: 9 }));
+        assert_eq!(opened(2, 0), Ok(Linked::RejectFile { job: JobNo(0) }));
+        for kind in 3..=u8::MAX {
+            assert_eq!(opened(kind, 0), Err(LinkRefused::Malformed), "kind {kind}");
+        }
+        // Nor one that says more about a job's lines than this version understands.
+        assert_eq!(opened(2, 1), Err(LinkRefused::Malformed));
     }
 
     #[test]
@@ -202,15 +257,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_link_survives_its_token(firmware: i64, file: u8, expires_at in 1_i64.., before in 1_i64..) {
-            let link = link(firmware, file, expires_at);
+        fn a_link_survives_its_token(to in linked(), expires_at in 1_i64.., before in 1_i64..) {
+            let link = Link { to, expires_at: Timestamp::from_millis(expires_at) };
             let now = Timestamp::from_millis(expires_at.saturating_sub(before));
             prop_assert_eq!(open(&KEY, &sign(&KEY, link), now), Ok(link));
         }
 
         #[test]
-        fn a_token_with_any_bit_flipped_is_refused(firmware: i64, file: u8, bit in 0..TOKEN_CHARS * 8) {
-            let mut token = sign(&KEY, link(firmware, file, i64::MAX)).into_bytes();
+        fn two_links_never_share_a_token(one in linked(), other in linked()) {
+            let token = |to| sign(&KEY, Link { to, expires_at: Timestamp::from_millis(1) });
+            prop_assert_eq!(token(one) == token(other), one == other);
+        }
+
+        #[test]
+        fn a_token_with_any_bit_flipped_is_refused(to in linked(), bit in 0..TOKEN_CHARS * 8) {
+            let link = Link { to, expires_at: Timestamp::from_millis(i64::MAX) };
+            let mut token = sign(&KEY, link).into_bytes();
             token[bit / 8] ^= 1 << (bit % 8);
             let token = String::from_utf8_lossy(&token);
             prop_assert!(matches!(

@@ -1,10 +1,10 @@
 //! What the loops know of jobs: read once, forgotten when they change.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use otaria_core::ids::JobNo;
-use otaria_core::task::TaskPolicy;
+use otaria_core::task::{TaskPolicy, TaskStatus};
 use otaria_ports::store::{Firmware, Job, Store, StoreError};
 
 /// A job with its package and what follows from both.
@@ -18,13 +18,31 @@ pub struct JobFacts {
     pub policy: TaskPolicy,
 }
 
+impl JobFacts {
+    /// Whether tasks in this status are being cancelled.
+    #[must_use]
+    pub fn is_canceling(&self, status: TaskStatus) -> bool {
+        self.job.canceling.is_some_and(|(mask, _)| mask & (1 << status.code()) != 0)
+    }
+}
+
 /// Jobs kept at most; beyond that those with the smallest numbers go and are read again when needed.
 const KEPT: usize = 4_096;
 
 /// A cache of jobs. What it says about status and fence may be outdated by a moment: the store checks
 /// both again when it matters.
+///
+/// Invariant: what was read before a job was forgotten is not kept after it. Otherwise a reader that was
+/// under way while the job changed would leave the old facts here for good.
 #[derive(Debug, Default)]
-pub struct JobBook(Mutex<BTreeMap<JobNo, Arc<JobFacts>>>);
+pub struct JobBook(Mutex<Pages>);
+
+#[derive(Debug, Default)]
+struct Pages {
+    known: BTreeMap<JobNo, Arc<JobFacts>>,
+    /// How often something was forgotten.
+    forgotten: u64,
+}
 
 impl JobBook {
     /// The jobs asked for, those that exist.
@@ -38,15 +56,16 @@ impl JobBook {
     ) -> Result<BTreeMap<JobNo, Arc<JobFacts>>, StoreError> {
         let mut found = BTreeMap::new();
         let mut missing = Vec::new();
-        {
-            let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let forgotten = {
+            let pages = self.lock();
             for no in jobs {
-                match known.get(no) {
+                match pages.known.get(no) {
                     Some(facts) => drop(found.insert(*no, Arc::clone(facts))),
                     None => missing.push(*no),
                 }
             }
-        }
+            pages.forgotten
+        };
         if missing.is_empty() {
             return Ok(found);
         }
@@ -58,10 +77,12 @@ impl JobBook {
             let policy = job.new.policy.for_tasks(firmware.new.dest_version.clone());
             found.insert(job.no, Arc::new(JobFacts { job, firmware, policy }));
         }
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.extend(found.iter().map(|(no, facts)| (*no, Arc::clone(facts))));
-        while known.len() > KEPT {
-            known.pop_first();
+        let mut pages = self.lock();
+        if pages.forgotten == forgotten {
+            pages.known.extend(found.iter().map(|(no, facts)| (*no, Arc::clone(facts))));
+            while pages.known.len() > KEPT {
+                pages.known.pop_first();
+            }
         }
         Ok(found)
     }
@@ -76,6 +97,20 @@ impl JobBook {
 
     /// Forgets a job that changed.
     pub fn forget(&self, job: JobNo) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
+        let mut pages = self.lock();
+        pages.forgotten += 1;
+        pages.known.remove(&job);
+    }
+
+    /// Forgets all jobs: whatever change nobody told of is seen then.
+    pub fn forget_all(&self) {
+        let mut pages = self.lock();
+        pages.forgotten += 1;
+        pages.known.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pages> {
+        // A panic elsewhere cannot leave the pages half-changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

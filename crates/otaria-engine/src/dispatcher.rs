@@ -2,11 +2,13 @@
 //!
 //! Never decides what a task becomes: that is `otaria_core::task`. Never waits: that is the binary's loop.
 //! What is ready lives in memory alone: (online devices) ∩ (open tasks). Parked devices cost nothing.
+//! Whatever was taken out of that memory and did not become a claim is looked at again.
 //!
 //! Invariant: a claim is committed, with its delivery deadline, before its notice is sent. A crash in
 //! between looks like an unwritten notice, and those are delivered again when the deadline passes.
 
 mod claims;
+mod online;
 mod ready;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,13 +18,15 @@ use std::time::Duration;
 use otaria_core::ids::{DeviceId, JobNo};
 use otaria_core::plan::{Want, share};
 use otaria_core::shard::Shard;
+use otaria_core::task::TaskStatus;
 use otaria_core::time::Timestamp;
 use otaria_ports::bus::Signal;
-use otaria_ports::pace::PaceWish;
+use otaria_ports::pace::{Grant, PaceWish};
 use otaria_ports::presence::PresenceChange;
 use otaria_ports::store::BATCH_MAX;
 
 use self::claims::Claim;
+use self::online::Online;
 use self::ready::Ready;
 use crate::Wake;
 use crate::book::JobFacts;
@@ -39,20 +43,24 @@ const SIGNALS_MAX: usize = 256;
 const GATHER: Duration = Duration::from_millis(300);
 /// Devices are probed anew this often, to repair whatever signal was lost.
 const SWEEP_PERIOD: Duration = Duration::from_secs(60);
-/// Ended jobs keep their pace this long: none of their tokens is dated later.
+/// Jobs that took no token for so long are forgotten by the pace: no token of theirs is dated in the last
+/// minute.
 const PACE_KEPT: Duration = Duration::from_secs(120);
+/// A refused claim's task is looked at again after this time, not at once: who refused it may do so again.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// See the module.
 pub struct Dispatcher {
     shell: Arc<Shell>,
     started_at: Timestamp,
-    online: BTreeMap<DeviceId, i64>,
-    /// Devices whose open tasks are to be read.
-    to_probe: BTreeSet<DeviceId>,
+    /// The shards whose devices are followed, and the epochs under which they are owned.
+    epochs: BTreeMap<Shard, i64>,
+    online: Online,
     /// Connects to be noted with the devices.
-    arrivals: Vec<(DeviceId, Timestamp)>,
+    arrivals: BTreeMap<DeviceId, Timestamp>,
     ready: BTreeMap<JobNo, Ready>,
-    ended: BTreeMap<JobNo, Timestamp>,
+    /// When jobs took tokens last.
+    paced: BTreeMap<JobNo, Timestamp>,
     turn: u64,
     sweep_at: Timestamp,
 }
@@ -64,11 +72,11 @@ impl Dispatcher {
         Self {
             shell,
             started_at: now,
-            online: BTreeMap::new(),
-            to_probe: BTreeSet::new(),
-            arrivals: Vec::new(),
+            epochs: BTreeMap::new(),
+            online: Online::default(),
+            arrivals: BTreeMap::new(),
             ready: BTreeMap::new(),
-            ended: BTreeMap::new(),
+            paced: BTreeMap::new(),
             turn: 0,
             sweep_at: now + SWEEP_PERIOD,
         }
@@ -78,99 +86,135 @@ impl Dispatcher {
     ///
     /// # Errors
     /// When store, pace or gateways are not available. Nothing is lost: what was claimed and not sent is
-    /// delivered again by its deadline.
+    /// delivered again by its deadline, and what was not claimed is looked at again.
     pub async fn tick(&mut self, now: Timestamp, owned: &Ownership) -> Result<Wake, CommandError> {
-        self.follow_presence(now).await?;
-        self.follow_bus();
+        let mut wake = self.follow_presence(now).await?;
+        self.follow_ownership(owned).await?;
+        wake = wake.or(self.follow_bus());
         self.sweep(now, owned).await?;
+        self.online.ripen(now);
         self.probe(now, owned).await?;
-        let mut wake = self.dispatch(now, owned).await?;
-        if !self.to_probe.is_empty() || !self.arrivals.is_empty() {
-            wake = Wake::Now;
-        }
+        wake = wake.or(self.dispatch(now, owned).await?);
         metrics::gauge!("otaria_devices_online").set(self.online.len() as f64);
-        Ok(wake.or(Wake::At(self.sweep_at)))
+        Ok(wake.or(self.online.wake()).or(Wake::At(self.sweep_at)))
     }
 
-    async fn follow_presence(&mut self, now: Timestamp) -> Result<(), CommandError> {
-        for change in self.shell.deps.presence.changes(CHANGES_MAX).await? {
+    async fn follow_presence(&mut self, now: Timestamp) -> Result<Wake, CommandError> {
+        let changes = self.shell.deps.presence.changes(CHANGES_MAX).await?;
+        let mut more = changes.len() == CHANGES_MAX;
+        for change in changes {
             match change {
                 PresenceChange::Arrived(device, session) => {
-                    self.online.insert(device, session);
-                    self.to_probe.insert(device);
-                    self.arrivals.push((device, now));
+                    self.online.arrive(device, session);
+                    self.arrivals.insert(device, now);
                 }
-                PresenceChange::Left(device, session) => {
-                    if self.online.get(&device) == Some(&session) {
-                        self.online.remove(&device);
-                    }
-                }
+                PresenceChange::Left(device, session) => self.online.leave(device, session),
             }
         }
-        let batch = self.arrivals.len().min(BATCH_MAX);
-        if batch > 0 {
-            let noted: Vec<_> = self.arrivals.drain(..batch).collect();
+        let noted: Vec<_> = self.arrivals.iter().take(BATCH_MAX).map(|(device, at)| (*device, *at)).collect();
+        if !noted.is_empty() {
             self.shell.deps.store.connected(&noted).await?;
+            for (device, _) in &noted {
+                self.arrivals.remove(device);
+            }
+            more |= !self.arrivals.is_empty();
+        }
+        Ok(if more { Wake::Now } else { Wake::OnSignal })
+    }
+
+    /// Looks at everybody in shards that were taken, and forgets those of shards that were lost.
+    async fn follow_ownership(&mut self, owned: &Ownership) -> Result<(), CommandError> {
+        if self.epochs == owned.shards.epochs {
+            return Ok(());
+        }
+        let lost: Vec<Shard> =
+            self.epochs.keys().filter(|shard| !owned.shards.epochs.contains_key(shard)).copied().collect();
+        for shard in lost {
+            self.epochs.remove(&shard);
+            self.online.replace(shard, Vec::new());
+        }
+        for (shard, epoch) in &owned.shards.epochs {
+            if self.epochs.get(shard) != Some(epoch) {
+                self.online.replace(*shard, self.shell.deps.presence.snapshot(*shard).await?);
+                self.epochs.insert(*shard, *epoch);
+            }
         }
         Ok(())
     }
 
-    fn follow_bus(&mut self) {
-        for signal in self.shell.deps.bus.drain(SIGNALS_MAX) {
+    fn follow_bus(&mut self) -> Wake {
+        let signals = self.shell.deps.bus.drain(SIGNALS_MAX);
+        let more = signals.len() == SIGNALS_MAX;
+        let mut opened = false;
+        for signal in signals {
             match signal {
                 Signal::TasksReady { job: _, devices } => {
-                    let online = devices.into_iter().filter(|device| self.online.contains_key(device));
-                    self.to_probe.extend(online);
+                    devices.into_iter().for_each(|device| self.online.look(device));
                 }
-                Signal::JobChanged(job) => self.shell.book.forget(job),
-                // Its tasks were there before, and nobody looked at them: everybody online is probed.
+                Signal::JobChanged(job) => {
+                    self.shell.book.forget(job);
+                    // Some of its tasks may not go out any more; they would only use up tokens.
+                    let ready = self.ready.remove(&job).into_iter().flat_map(Ready::into_devices);
+                    ready.for_each(|device| self.online.look(device));
+                }
                 Signal::JobOpened(job) => {
                     self.shell.book.forget(job);
-                    self.to_probe.extend(self.online.keys().copied());
+                    opened = true;
                 }
             }
         }
+        if opened {
+            // Tasks were there before, and nobody looked at them.
+            self.online.look_at_all();
+        }
+        if more { Wake::Now } else { Wake::OnSignal }
     }
 
-    /// Once a minute: compares with who is really online, and looks at all of them again.
+    /// Once a minute: compares with who is really online, and looks at all of them and at their jobs again.
     async fn sweep(&mut self, now: Timestamp, owned: &Ownership) -> Result<(), CommandError> {
         if now < self.sweep_at {
             return Ok(());
         }
-        self.sweep_at = now + SWEEP_PERIOD;
-        let mut online = BTreeMap::new();
         for shard in owned.shards.epochs.keys() {
-            online.extend(self.shell.deps.presence.snapshot(*shard).await?);
+            self.online.replace(*shard, self.shell.deps.presence.snapshot(*shard).await?);
         }
-        self.online = online;
-        self.to_probe.extend(self.online.keys().copied());
+        self.shell.book.forget_all();
 
+        let idle = |at: &Timestamp| now.since(*at) > PACE_KEPT;
         let forgotten: Vec<JobNo> =
-            self.ended.iter().filter(|(_, at)| now.since(**at) > PACE_KEPT).map(|(job, _)| *job).collect();
+            self.paced.iter().filter(|(_, at)| idle(at)).map(|(job, _)| *job).collect();
         self.shell.deps.pace.forget(&forgotten).await?;
-        for job in forgotten {
-            self.ended.remove(&job);
-        }
+        self.paced.retain(|_, at| !idle(at));
+        self.sweep_at = now + SWEEP_PERIOD;
         Ok(())
     }
 
     /// Reads the open tasks of some devices and keeps those that something can be done for.
     async fn probe(&mut self, now: Timestamp, owned: &Ownership) -> Result<(), CommandError> {
-        let devices: Vec<DeviceId> = self.to_probe.iter().take(BATCH_MAX).copied().collect();
+        let devices = self.online.to_probe(BATCH_MAX);
         if devices.is_empty() {
             return Ok(());
         }
         let tasks = self.shell.deps.store.open_tasks(&devices).await?;
         let jobs = tasks.iter().map(|task| task.key.job).collect();
         let facts = self.shell.book.get(&*self.shell.deps.store, &jobs).await?;
-        for device in &devices {
-            self.to_probe.remove(device);
+
+        let mut open: BTreeMap<DeviceId, BTreeSet<JobNo>> =
+            devices.into_iter().map(|device| (device, BTreeSet::new())).collect();
+        for task in &tasks {
+            open.entry(task.key.device).or_default().insert(task.key.job);
+        }
+        for (device, jobs) in open {
+            self.online.looked_at(device, &jobs);
         }
         for task in tasks {
-            let Some(facts) = facts.get(&task.key.job).filter(|facts| may_deliver(facts)) else { continue };
-            let Some(session) = self.online.get(&task.key.device) else { continue };
-            if owned.shards.epochs.contains_key(&task.key.device.shard()) {
-                self.ready.entry(facts.job.no).or_default().add(task, *session, now);
+            let (device, job, status) = (task.key.device, task.key.job, task.state.status());
+            let pushable = facts.get(&job).is_some_and(|facts| may_push(facts, status));
+            if pushable && owned.shards.epochs.contains_key(&device.shard()) {
+                let is_told = self.online.is_told(device, job);
+                if let Some(at) = self.ready.entry(job).or_default().add(task, is_told, now) {
+                    self.online.look_at(at, device);
+                }
             }
         }
         Ok(())
@@ -178,55 +222,112 @@ impl Dispatcher {
 
     /// Shares a batch between the jobs that have something ready, and claims and sends it.
     async fn dispatch(&mut self, now: Timestamp, owned: &Ownership) -> Result<Wake, CommandError> {
-        self.ready.retain(|_, ready| !ready.is_empty());
-        let jobs = self.ready.keys().copied().collect();
-        let facts = self.shell.book.get(&*self.shell.deps.store, &jobs).await?;
-        let mut wake = Wake::OnSignal;
-        let mut wants = Vec::new();
-        for (job, ready) in &mut self.ready {
-            let Some(facts) = facts.get(job).filter(|facts| may_deliver(facts)) else {
-                self.ended.insert(*job, now);
-                ready.clear();
-                continue;
-            };
-            self.ended.remove(job);
-            wake = wake.or(ready.ripen(now));
-            if facts.job.new.schedule.is_open(now) {
-                wants.push(Want { account: facts.job.account, job: *job, ready: ready.ripe() });
-            } else if let Some(start) = facts.job.new.schedule.start.filter(|start| now < *start) {
-                wake = wake.or(Wake::At(start));
-            }
-        }
+        let (wants, facts, mut wake) = self.wants(now).await?;
         self.turn = self.turn.wrapping_add(1);
         let shares = share(BATCH_MAX, &wants, self.turn);
-        let wishes: Vec<PaceWish> = wants
-            .iter()
-            .zip(&shares)
-            .filter(|(_, share)| **share > 0)
-            .map(|(want, share)| self.wish(&facts[&want.job], *share))
-            .collect();
+        let mut wishes: Vec<PaceWish> = Vec::new();
+        for (want, share) in wants.iter().zip(&shares) {
+            match share {
+                0 => wake = Wake::Now,
+                _ => wishes.push(self.wish(&facts[&want.job], *share)),
+            }
+        }
         if wishes.is_empty() {
             return Ok(wake);
         }
         let grants = self.shell.deps.pace.take(&wishes, now).await?;
         let mut claims = Vec::new();
         for (wish, grant) in wishes.iter().zip(grants) {
-            let Some(ready) = self.ready.get_mut(&wish.job) else { continue };
-            let facts = &facts[&wish.job];
-            for emission in &grant.emissions {
-                for waiting in ready.take(emission.tokens as usize) {
-                    claims.extend(Claim::of(waiting, facts, emission.date.ceil(), now));
-                }
-            }
-            if ready.ripe() > 0 {
-                let short = grant.emissions.iter().map(|e| e.tokens).sum::<u32>() < wish.want;
-                wake = wake.or(if short { Wake::At(grant.next_at + GATHER) } else { Wake::Now });
+            self.paced.insert(wish.job, now);
+            wake = wake.or(self.use_tokens(wish, &grant, &facts[&wish.job], now, &mut claims));
+        }
+        self.send(claims, owned, now).await?;
+        Ok(wake)
+    }
+
+    /// What the jobs want that do not wait for their pace.
+    async fn wants(&mut self, now: Timestamp) -> Result<(Vec<Want>, Facts, Wake), CommandError> {
+        self.ready.retain(|_, ready| !ready.is_empty());
+        let mut wake = Wake::OnSignal;
+        let mut awake = BTreeSet::new();
+        for (job, ready) in &self.ready {
+            match ready.resting(now) {
+                Some(until) => wake = wake.or(Wake::At(until)),
+                None => drop(awake.insert(*job)),
             }
         }
-        let again = claims::claim_and_send(&self.shell, claims, owned, now).await?;
-        // Their tasks moved meanwhile: whatever they want now is read afresh.
-        self.to_probe.extend(again);
-        Ok(wake)
+        let facts = self.shell.book.get(&*self.shell.deps.store, &awake).await?;
+        let mut wants = Vec::with_capacity(awake.len());
+        for job in awake {
+            let Some(facts) = facts.get(&job).filter(|facts| may_deliver(facts)) else {
+                self.ready.remove(&job);
+                continue;
+            };
+            let schedule = facts.job.new.schedule;
+            if schedule.is_open(now) {
+                let ready = self.ready.get(&job).map_or(0, Ready::len);
+                wants.push(Want { account: facts.job.account, job, ready });
+            } else if let Some(start) = schedule.start.filter(|start| now < *start) {
+                wake = wake.or(Wake::At(start));
+            }
+        }
+        Ok((wants, facts, wake))
+    }
+
+    /// Puts a job's tokens on tasks of devices that are online. The others are looked at when they come.
+    fn use_tokens(
+        &mut self,
+        wish: &PaceWish,
+        grant: &Grant,
+        facts: &Arc<JobFacts>,
+        now: Timestamp,
+        claims: &mut Vec<Claim>,
+    ) -> Wake {
+        let Some(ready) = self.ready.get_mut(&wish.job) else { return Wake::OnSignal };
+        let mut granted = 0;
+        for emission in &grant.emissions {
+            for _ in 0..emission.tokens {
+                let waiting = std::iter::from_fn(|| ready.next())
+                    .find_map(|task| self.online.session(task.key.device).map(|session| (task, session)));
+                let Some((task, session)) = waiting else { break };
+                claims.extend(Claim::of(task, session, facts, emission.date.ceil(), now));
+            }
+            granted += emission.tokens;
+        }
+        if granted < wish.want {
+            ready.rest_until(grant.next_at + GATHER);
+        }
+        match ready.resting(now) {
+            _ if ready.is_empty() => Wake::OnSignal,
+            Some(until) => Wake::At(until),
+            None => Wake::Now,
+        }
+    }
+
+    async fn send(
+        &mut self,
+        claims: Vec<Claim>,
+        owned: &Ownership,
+        now: Timestamp,
+    ) -> Result<(), CommandError> {
+        let devices: Vec<DeviceId> = claims.iter().map(|claim| claim.key().device).collect();
+        match claims::claim_and_send(&self.shell, claims, owned, now).await {
+            Ok(outcome) => {
+                for (key, session) in outcome.written {
+                    self.online.tell(key.device, session, key.job);
+                }
+                // What they want now, if anything, is read afresh, and so is what their jobs allow.
+                for key in outcome.refused {
+                    self.shell.book.forget(key.job);
+                    self.online.look_at(now + AGAIN, key.device);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                devices.into_iter().for_each(|device| self.online.look_at(now + AGAIN, device));
+                Err(error)
+            }
+        }
     }
 
     fn wish(&self, facts: &Arc<JobFacts>, share: usize) -> PaceWish {
@@ -244,15 +345,16 @@ impl Dispatcher {
     pub fn online(&self) -> usize {
         self.online.len()
     }
-
-    /// Forgets a shard that is not ours any more.
-    pub fn lose(&mut self, shard: Shard) {
-        self.online.retain(|device, _| device.shard() != shard);
-        self.to_probe.retain(|device| device.shard() != shard);
-    }
 }
+
+type Facts = BTreeMap<JobNo, Arc<JobFacts>>;
 
 /// Whether anything of the job may be pushed at all; its schedule is looked at where tokens are wanted.
 fn may_deliver(facts: &JobFacts) -> bool {
     facts.job.status.delivers() && facts.job.new.policy.need_push
+}
+
+/// Whether a task in this status may be pushed: not while it waits for its cancellation.
+fn may_push(facts: &JobFacts, status: TaskStatus) -> bool {
+    may_deliver(facts) && !facts.is_canceling(status)
 }

@@ -75,7 +75,11 @@ impl Expander {
             Some((done, _)) if done.complete => drop(self.jobs.remove(&job)),
             Some((_, Some(chunk))) => drop(self.chunks.insert(job, chunk)),
             Some((_, None)) => {}
-            None => drop(self.jobs.remove(&job)),
+            // Complete: perhaps by a call whose answer was lost.
+            None => {
+                self.jobs.remove(&job);
+                self.shell.close_hints.add([job]);
+            }
         }
         Ok(if self.jobs.is_empty() { Wake::OnSignal } else { Wake::Now })
     }
@@ -112,6 +116,12 @@ pub(crate) async fn step(
     };
     let outcome = match shell.deps.store.expand(&slice, now).await {
         Ok(outcome) => outcome,
+        // It may have been written all the same, and nobody would look at its tasks.
+        Err(error @ StoreError::Unavailable { .. }) => {
+            let devices = slice.tasks.iter().map(|task| task.device).collect();
+            shell.deps.bus.tell(Signal::TasksReady { job, devices });
+            return Err(error.into());
+        }
         // Somebody else wrote it; the next step reads where the cursor is now.
         Err(StoreError::Conflict { .. }) => {
             return Ok(Some((Step { lines: current.expansion.lines, complete: false }, None)));

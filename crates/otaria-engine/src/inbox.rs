@@ -31,13 +31,23 @@ struct Decided {
     changes: BTreeMap<TaskKey, TaskChange>,
 }
 
-/// Takes at most [`BATCH_MAX`] reports; returns once they are durable.
+/// Takes reports; returns once they are durable.
 ///
 /// # Errors
-/// When the store is not available. Nothing of the batch may be acknowledged then.
+/// When the store is not available. None of the reports may be acknowledged then.
 pub async fn take(shell: &Arc<Shell>, mut reports: Vec<Report>, now: Timestamp) -> Result<(), CommandError> {
-    reports.truncate(BATCH_MAX);
-    reports.sort_by(|a, b| (a.device, a.order).cmp(&(b.device, b.order)));
+    reports.sort_by_key(|report| (report.device, report.order));
+    for batch in reports.chunks(BATCH_MAX) {
+        take_batch(shell, batch.to_vec(), now).await?;
+    }
+    Ok(())
+}
+
+async fn take_batch(
+    shell: &Arc<Shell>,
+    mut reports: Vec<Report>,
+    now: Timestamp,
+) -> Result<(), CommandError> {
     metrics::counter!("otaria_reports_taken_total").increment(reports.len() as u64);
     for _ in 0..TRIES {
         let devices: BTreeSet<DeviceId> = reports.iter().map(|report| report.device).collect();
@@ -51,7 +61,14 @@ pub async fn take(shell: &Arc<Shell>, mut reports: Vec<Report>, now: Timestamp) 
         if versions.is_empty() && changes.is_empty() {
             return Ok(());
         }
-        let written = shell.deps.store.take_reports(&versions, &changes, now).await?;
+        let written = match shell.deps.store.take_reports(&versions, &changes, now).await {
+            Ok(written) => written,
+            Err(error) => {
+                // It may have been done all the same, and a repeat would find nothing left to tell.
+                tell(shell, changes.into_iter(), now);
+                return Err(error.into());
+            }
+        };
         let (done, moved): (Vec<_>, Vec<_>) =
             changes.into_iter().zip(written).partition(|(_, written)| *written);
         tell(shell, done.into_iter().map(|(change, _)| change), now);
@@ -170,44 +187,50 @@ pub async fn settle(
     outcomes: &[Settled],
     now: Timestamp,
 ) -> Result<(), CommandError> {
-    let mut written: BTreeMap<TaskKey, &Settled> = outcomes
-        .iter()
-        .filter(|settled| settled.outcome == Outcome::Written)
-        .map(|settled| (settled.key.clone(), settled))
-        .collect();
-    for _ in 0..TRIES {
-        let keys: Vec<TaskKey> = written.keys().take(BATCH_MAX).cloned().collect();
-        if keys.is_empty() {
-            return Ok(());
+    // A task may be in here more than once: offered, failed and offered again within one batch.
+    let mut written: BTreeMap<TaskKey, Vec<&Settled>> = BTreeMap::new();
+    for settled in outcomes.iter().filter(|settled| settled.outcome == Outcome::Written) {
+        written.entry(settled.key.clone()).or_default().push(settled);
+    }
+    let mut tries = 0;
+    while !written.is_empty() {
+        if tries == TRIES {
+            let source = "tasks kept moving while their notices were settled".into();
+            return Err(CommandError::Unavailable(source));
         }
+        let keys: Vec<TaskKey> = written.keys().take(BATCH_MAX).cloned().collect();
         let tasks = shell.deps.store.tasks(&keys).await?;
         let facts = facts_of(shell, &tasks).await?;
         let mut changes = Vec::with_capacity(tasks.len());
         for task in tasks {
-            let (Some(settled), Some(facts)) = (written.get(&task.key), facts.get(&task.key.job)) else {
-                continue;
-            };
-            let event = TaskEvent::Written { attempt: settled.attempt };
-            // A report that was faster has told as much; the notice is counted all the same.
-            let to = task.state.on(&event, &facts.policy, settled.at).unwrap_or(task.state);
-            let (key, revision) = (task.key, task.revision);
-            changes.push(TaskChange { key, revision, to, report: None, notices: 1, desc: None });
+            if let (Some(settled), Some(facts)) = (written.get(&task.key), facts.get(&task.key.job)) {
+                changes.push(after_notices(task, settled, facts));
+            }
         }
         let kept = shell.deps.store.settle(&changes, now).await?;
-        let moved: BTreeSet<TaskKey> = changes
-            .into_iter()
-            .zip(kept)
-            .filter(|(_, kept)| !kept)
-            .map(|(change, _)| change.key)
-            .collect();
+        let refused = changes.into_iter().zip(kept).filter(|(_, kept)| !kept);
+        let moved: BTreeSet<TaskKey> = refused.map(|(change, _)| change.key).collect();
+        tries = if moved.is_empty() { 0 } else { tries + 1 };
         for key in keys {
             if !moved.contains(&key) {
                 written.remove(&key);
             }
         }
     }
-    let source = "tasks kept moving while their notices were settled".into();
-    Err(CommandError::Unavailable(source))
+    Ok(())
+}
+
+/// What notices make of their task, which was just read.
+fn after_notices(task: Task, written: &[&Settled], facts: &JobFacts) -> TaskChange {
+    let mut to = task.state;
+    for settled in written {
+        // A report that was faster has told as much; the notice is counted all the same.
+        if let Ok(next) = to.on(&TaskEvent::Written { attempt: settled.attempt }, &facts.policy, settled.at) {
+            to = next;
+        }
+    }
+    let notices = u32::try_from(written.len()).unwrap_or(u32::MAX);
+    TaskChange { key: task.key, revision: task.revision, to, report: None, notices, desc: None }
 }
 
 /// Answers a device that asks for its update; offers what waits.
@@ -256,6 +279,5 @@ pub async fn fetch(
 
 /// Whether a device that asks may be told: the job runs, and this task is not being cancelled.
 fn may_offer(facts: &JobFacts, status: TaskStatus, now: Timestamp) -> bool {
-    let canceled = facts.job.canceling.is_some_and(|(mask, _)| mask & (1 << status.code()) != 0);
-    facts.job.status.delivers() && facts.job.new.schedule.is_open(now) && !canceled
+    facts.job.status.delivers() && facts.job.new.schedule.is_open(now) && !facts.is_canceling(status)
 }

@@ -12,11 +12,21 @@ use otaria_ports::pusher::{Offer, OfferedFile, SignMethod as Digest};
 
 use crate::book::JobFacts;
 
-/// Links answer for 24 hours at least; all notices of an hour share them.
+/// Links answer for 24 hours at least; those made within an hour are the same.
 const LINK_LIFE: Duration = Duration::from_secs(25 * 3600);
 const HOUR_MILLIS: i64 = 3_600_000;
 /// Offers kept; beyond that those of the smallest jobs go and are made again when needed.
 const KEPT: usize = 256;
+
+/// When a link made at `now` ends. The same through an hour, so links of that hour are the same.
+pub(crate) fn link_end(now: Timestamp) -> Timestamp {
+    Timestamp::from_millis(hour_of(now) * HOUR_MILLIS) + LINK_LIFE
+}
+
+/// Which hour it is, counted from 1970.
+fn hour_of(now: Timestamp) -> i64 {
+    now.millis().div_euclid(HOUR_MILLIS)
+}
 
 /// Makes offers and keeps those of this hour.
 #[derive(Debug)]
@@ -36,15 +46,14 @@ impl Offers {
     /// What the job offers at `now`.
     #[must_use]
     pub fn of(&self, facts: &JobFacts, now: Timestamp) -> Arc<Offer> {
-        let hour = now.millis().div_euclid(HOUR_MILLIS);
+        let hour = hour_of(now);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, offer)) = kept.get(&facts.job.no)
             && *of == hour
         {
             return Arc::clone(offer);
         }
-        let expires_at = Timestamp::from_millis(hour * HOUR_MILLIS) + LINK_LIFE;
-        let offer = Arc::new(self.make(facts, expires_at));
+        let offer = Arc::new(self.make(facts, link_end(now)));
         kept.insert(facts.job.no, (hour, Arc::clone(&offer)));
         while kept.len() > KEPT {
             kept.pop_first();
@@ -78,5 +87,20 @@ impl Offers {
             udi: Some(firmware.new.udi.clone()).filter(|udi| !udi.is_empty()),
             tags: facts.job.new.tags.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_of_an_hour_end_together_and_hold_for_a_day_at_least() {
+        let hour = Timestamp::from_millis(490_000 * HOUR_MILLIS);
+        let (last, next) = (hour + Duration::from_millis(3_599_999), hour + Duration::from_secs(3_600));
+        assert_eq!(link_end(hour), link_end(last));
+        assert_ne!(link_end(last), link_end(next));
+        assert!(link_end(last) > last + Duration::from_secs(24 * 3_600));
+        assert_eq!(link_end(next), next + LINK_LIFE);
     }
 }

@@ -3,7 +3,7 @@
 //! `due_at` is the only timer wheel. A task whose clock ran out is changed by the rules; what it then
 //! wants is left to the dispatcher.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,18 +43,35 @@ pub async fn tick(shell: &Arc<Shell>, now: Timestamp, owned: &Ownership) -> Resu
             changes.push(TaskChange { key, revision, to, report: None, notices: 0, desc: None });
         }
     }
-    let written = store.settle(&changes, now).await?;
+    metrics::counter!("otaria_overdue_tasks_total").increment(changes.len() as u64);
+    match store.settle(&changes, now).await {
+        Ok(written) => {
+            let done = changes.into_iter().zip(written).filter(|(_, written)| *written);
+            tell(shell, done.map(|(change, _)| change), now);
+            Ok(if full { Wake::Now } else { Wake::At(now + PERIOD) })
+        }
+        Err(error) => {
+            // It may have been done all the same, and then these clocks do not run out again.
+            tell(shell, changes.into_iter(), now);
+            Err(error.into())
+        }
+    }
+}
+
+/// Tells the closer of ended tasks, and the dispatcher of those that want to be pushed.
+fn tell(shell: &Shell, changes: impl Iterator<Item = TaskChange>, now: Timestamp) {
+    let mut ended = BTreeSet::new();
     let mut ready: BTreeMap<JobNo, Vec<DeviceId>> = BTreeMap::new();
-    for change in changes.iter().zip(written).filter(|(_, written)| *written).map(|(change, _)| change) {
+    for change in changes {
         if !change.to.status().is_open() {
-            shell.close_hints.add([change.key.job]);
+            ended.insert(change.key.job);
         } else if matches!(change.to.want(now), Want::Retry | Want::Redelivery) {
             ready.entry(change.key.job).or_default().push(change.key.device);
         }
     }
-    metrics::counter!("otaria_overdue_tasks_total").increment(changes.len() as u64);
-    for (job, devices) in ready {
+    shell.close_hints.add(ended);
+    for (job, mut devices) in ready {
+        devices.sort_unstable();
         shell.deps.bus.tell(Signal::TasksReady { job, devices });
     }
-    Ok(if full { Wake::Now } else { Wake::At(now + PERIOD) })
 }

@@ -87,9 +87,14 @@ impl Owner {
         }
         let wanted: Vec<Shard> =
             Shard::all().filter(|shard| !self.owned.shards.epochs.contains_key(shard)).collect();
-        for lease in self.shell.deps.store.take_shards(self.owned.shards.member, &wanted, now).await? {
-            self.shell.deps.pusher.epoch(lease.shard, lease.epoch).await?;
-            self.owned.shards.epochs.insert(lease.shard, lease.epoch);
+        let (store, member) = (&self.shell.deps.store, self.owned.shards.member);
+        store.take_shards(member, &wanted, now).await?;
+        // Read back: the answer to an earlier call may have been lost, and what is ours is not taken twice.
+        for lease in store.shard_leases(now).await? {
+            if lease.member == member && !self.owned.shards.epochs.contains_key(&lease.shard) {
+                self.shell.deps.pusher.epoch(lease.shard, lease.epoch).await?;
+                self.owned.shards.epochs.insert(lease.shard, lease.epoch);
+            }
         }
         metrics::gauge!("otaria_shards_owned").set(self.owned.shards.epochs.len() as f64);
         Ok(())

@@ -89,7 +89,7 @@ impl Gateway {
         let gate = Gate {
             meters: Arc::clone(&ports.pusher.meters),
             registry: Arc::clone(&ports.pusher.registry),
-            platforms: Platforms::new(ports.feed, config.max_platform_clients),
+            platforms: Platforms::new(&ports.feed, config.max_platform_clients),
             credentials: Credentials::start(Arc::clone(&ports.auth)),
             auth: ports.auth,
             inbox: ports.inbox,

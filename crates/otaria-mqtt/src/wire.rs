@@ -119,8 +119,6 @@ pub(crate) enum Farewell {
     ShuttingDown,
     KeepAliveTimeout,
     TooSlow,
-    NotAuthorized,
-    Malformed,
 }
 
 /// The length of the first whole packet in `bytes`, `None` while it is incomplete.

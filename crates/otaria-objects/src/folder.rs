@@ -51,10 +51,11 @@ impl FolderObjects {
     pub async fn open(folder: impl Into<PathBuf>) -> Result<Self, ObjectError> {
         let (folder, doing) = (folder.into(), "opening the folder of objects");
         let (folder, store) = blocking(doing, move || {
+            let is_new = !folder.try_exists()?;
             std::fs::create_dir_all(&folder)?;
             let folder = folder.canonicalize()?;
-            // The folder itself has to survive a power cut too, not only what will lie in it.
-            if let Some(parent) = folder.parent() {
+            // A new folder has to survive a power cut too, not only what will lie in it.
+            if let Some(parent) = folder.parent().filter(|_| is_new) {
                 std::fs::File::open(parent)?.sync_all()?;
             }
             let store = LocalFileSystem::new_with_prefix(&folder).map_err(io::Error::other)?.with_fsync(true);

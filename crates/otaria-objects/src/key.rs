@@ -31,8 +31,26 @@ mod tests {
         let long = "a/".repeat(300) + "a";
         let broad = "a".repeat(201);
         for bad in [
-            "", "/", "/etc/passwd", "..", "a/../b", "a/..", "./a", "a//b", "a/", ".hidden", "a/.hidden", "a\\b",
-            "a b", "a\0b", "a#1", "a%2e", "ü", "a\n", &long, &broad,
+            "",
+            "/",
+            "/etc/passwd",
+            "..",
+            "a/../b",
+            "a/..",
+            "./a",
+            "a//b",
+            "a/",
+            ".hidden",
+            "a/.hidden",
+            "a\\b",
+            "a b",
+            "a\0b",
+            "a#1",
+            "a%2e",
+            "ü",
+            "a\n",
+            &long,
+            &broad,
         ] {
             assert!(place(bad).is_none(), "{bad:?}");
         }

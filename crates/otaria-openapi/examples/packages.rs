@@ -14,9 +14,11 @@ use otaria_core::ids::FirmwareNo;
 use otaria_core::link::{self, Link, LinkKey, Linked};
 use otaria_core::time::Timestamp;
 use otaria_objects::FolderObjects;
-use otaria_openapi::{Check, FaceParts, HttpFace, Limits, Packages, serve};
+use otaria_openapi::{Check, FaceParts, HttpFace, Limits, Packages, StoreRejects, serve};
 use otaria_ports::clock::Clock;
+use otaria_ports::events::NoEvents;
 use otaria_ports::objects::Objects;
+use otaria_ports::store::memory::MemoryStore;
 use otaria_ports::store::{PackageFile, StoreError};
 
 const PIECE: usize = 64 * 1024;
@@ -65,6 +67,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         clock: Arc::new(SystemClock),
         link_key: key.clone(),
         packages: Arc::new(OnePackage(package)),
+        rejects: Arc::new(StoreRejects(Arc::new(MemoryStore::new(Arc::new(NoEvents))))),
         objects: Arc::new(objects),
         ready: Arc::new(move || {
             let objects = to_check.clone();

@@ -1,9 +1,10 @@
-//! Downloads: a signed link in, the bytes of a package file out, whole or in one range.
+//! Downloads: a signed link in, the bytes of a package file out, whole or in one range. A link to rejected
+//! lines goes on to `rejects`.
 //!
 //! Never buffers a file: the next piece is read when the connection took the last one.
 //!
-//! Invariant: the length is always told, and told right. A stream that ends early cuts the connection, so a
-//! device never takes half a file for a whole one.
+//! Invariant: a package's length is always told, and told right. A stream that ends early cuts the connection,
+//! so a device never takes half a file for a whole one.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,8 +27,9 @@ use otaria_ports::store::{Firmwares, PackageFile, StoreError};
 use crate::face::{Inner, text};
 use crate::meters::{self, Route};
 use crate::range::{Wanted, wanted};
+use crate::rejects::reject_file;
 
-const ROUTE: Route = Route::Download;
+pub(crate) const ROUTE: Route = Route::Download;
 
 /// Finds the files of firmware.
 #[async_trait]
@@ -51,11 +53,15 @@ impl<S: Firmwares + ?Sized> Packages for StorePackages<S> {
 pub(crate) async fn download(State(face): State<Arc<Inner>>, request: Request) -> Response {
     // The alphabet of tokens needs no percent encoding, so nothing is decoded either.
     let token = request.uri().path().strip_prefix("/d/").unwrap_or_default();
-    let Link { to: Linked::PackageFile { firmware, file: index }, .. } =
-        match link::open(&face.link_key, token, face.clock.now()) {
-            Ok(link) => link,
-            Err(refused) => return refusal(refused),
-        };
+    let Link { to, .. } = match link::open(&face.link_key, token, face.clock.now()) {
+        Ok(link) => link,
+        Err(refused) => return refusal(refused),
+    };
+    let (method, headers) = (request.method(), request.headers());
+    let (firmware, index) = match to {
+        Linked::PackageFile { firmware, file } => (firmware, file),
+        Linked::RejectFile { job } => return reject_file(&face, method, job).await,
+    };
 
     let file = match face.packages.package_file(firmware, index).await {
         Ok(Some(file)) => file,
@@ -65,7 +71,7 @@ pub(crate) async fn download(State(face): State<Arc<Inner>>, request: Request) -
             return busy();
         }
     };
-    answer(&face, request.method(), request.headers(), &file).await
+    answer(&face, method, headers, &file).await
 }
 
 async fn answer(face: &Inner, method: &Method, headers: &HeaderMap, file: &PackageFile) -> Response {
@@ -147,7 +153,8 @@ fn describe(status: StatusCode, file: &PackageFile, tag: &str, length: u64, body
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // What a link leads to never changes, but a link is for one fleet's eyes; nobody on the way may
     // compress it, since that would take the length away.
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-transform, max-age=86400, immutable"));
+    headers
+        .insert(CACHE_CONTROL, HeaderValue::from_static("private, no-transform, max-age=86400, immutable"));
     set(headers, ETAG, tag);
     response
 }
@@ -157,20 +164,20 @@ fn refusal(refused: LinkRefused) -> Response {
         LinkRefused::Malformed => (StatusCode::NOT_FOUND, "this is no download link\n"),
         LinkRefused::Forged => (StatusCode::FORBIDDEN, "this download link was not made here\n"),
         LinkRefused::Expired => {
-            (StatusCode::GONE, "this download link has expired; ask for the firmware again\n")
+            (StatusCode::GONE, "this download link has expired; ask where you got it for a new one\n")
         }
     };
     text(ROUTE, status, why)
 }
 
-fn busy() -> Response {
+pub(crate) fn busy() -> Response {
     let mut response = text(ROUTE, StatusCode::SERVICE_UNAVAILABLE, "try again in a moment\n");
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
     response
 }
 
-/// Sets a header whose text comes from numbers and digests. One that cannot be a header is left out.
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+/// Sets a header whose text comes from numbers, digests and ids. One that cannot be a header is left out.
+pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }
@@ -180,4 +187,30 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 fn any_of(headers: &HeaderMap, name: HeaderName, fits: impl Fn(&str) -> bool) -> bool {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|item| fits(item.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use otaria_ports::events::NoEvents;
+    use otaria_ports::store::Store;
+    use otaria_ports::store::contract::world::World;
+    use otaria_ports::store::memory::{Fault, MemoryStore};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_found_by_firmware_and_place_and_trouble_is_passed_on() {
+        let memory = Arc::new(MemoryStore::new(Arc::new(NoEvents)));
+        let firmware = World::new(&*memory).await.firmware;
+        // As the binary holds it: without its type.
+        let packages = StorePackages(Arc::clone(&memory) as Arc<dyn Store>);
+
+        assert_eq!(packages.package_file(firmware.no, 0).await.unwrap().as_ref(), firmware.files.first());
+        assert_eq!(packages.package_file(firmware.no, 200).await.unwrap(), None);
+        assert_eq!(packages.package_file(FirmwareNo(firmware.no.0 + 1), 0).await.unwrap(), None);
+
+        memory.fail_next(1, Fault::Before);
+        let failed = packages.package_file(firmware.no, 0).await;
+        assert!(matches!(failed, Err(StoreError::Unavailable { .. })));
+    }
 }

@@ -18,6 +18,7 @@ use otaria_ports::objects::Objects;
 use crate::download::{Packages, download};
 use crate::meters::{self, Route};
 use crate::ready::{Readiness, ReadyCheck};
+use crate::rejects::RejectedLines;
 
 /// Bytes of the longest path. What is ours is far shorter; a path is also what ends up in logs.
 const PATH_BYTES_MAX: usize = 1_024;
@@ -33,6 +34,8 @@ pub struct FaceParts {
     pub link_key: LinkKey,
     /// Finds the file that a link leads to.
     pub packages: Arc<dyn Packages>,
+    /// Finds the rejected lines that a link leads to.
+    pub rejects: Arc<dyn RejectedLines>,
     /// Where the bytes lie.
     pub objects: Arc<dyn Objects>,
     /// For `/readyz`.
@@ -60,6 +63,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) link_key: LinkKey,
     pub(crate) packages: Arc<dyn Packages>,
+    pub(crate) rejects: Arc<dyn RejectedLines>,
     pub(crate) objects: Arc<dyn Objects>,
     readiness: Readiness,
     metrics: MetricsText,
@@ -70,9 +74,9 @@ impl HttpFace {
     /// Puts the face together.
     #[must_use]
     pub fn new(parts: FaceParts) -> Self {
-        let FaceParts { clock, link_key, packages, objects, ready, metrics, grpc } = parts;
+        let FaceParts { clock, link_key, packages, rejects, objects, ready, metrics, grpc } = parts;
         let readiness = Readiness::new(ready, clock.clone());
-        let inner = Arc::new(Inner { clock, link_key, packages, objects, readiness, metrics, grpc });
+        let inner = Arc::new(Inner { clock, link_key, packages, rejects, objects, readiness, metrics, grpc });
 
         let only_get = |handler: MethodRouter<Arc<Inner>>| handler.fallback(wrong_method);
         let router = Router::new()
@@ -144,7 +148,7 @@ async fn about(State(face): State<Arc<Inner>>) -> Response {
     let about = format!(
         "Otaria {version}, rollouts of firmware to devices.\n\n\
          The API is gRPC, package otaria.v1, with reflection, on {}; `otaria --help` is its command line.\n\
-         Here are /healthz, /readyz and /metrics, and the downloads that devices are sent to.\n\
+         Here are /healthz, /readyz and /metrics, and the downloads that devices and platforms are sent to.\n\
          How everything works stands in README.md of the source.\n",
         face.grpc
     );

@@ -1,10 +1,11 @@
-//! The HTTP face: downloads for devices, health, readiness and metrics for those who run the server. Turns
+//! The HTTP face: downloads for devices and platforms, health, readiness and metrics for those who run the server. Turns
 //! requests into calls of ports and answers into HTTP; never knows SQL, MQTT or gRPC, and decides nothing
 //! about jobs and tasks.
 //!
 //! | path | who asks | answer |
 //! |---|---|---|
 //! | `/d/{token}` | devices | a package file, whole or in a range, while its link holds |
+//! | `/d/{token}` | platforms | the lines of a job's list that made no task, as text, while the link holds |
 //! | `/healthz`, `/readyz` | whoever keeps the process running | alive; fit to take work |
 //! | `/metrics` | Prometheus | text |
 //! | `/` | people | what this is |
@@ -18,11 +19,13 @@ mod meters;
 mod patient;
 mod range;
 mod ready;
+mod rejects;
 mod serve;
 mod tls;
 
 pub use download::{Packages, StorePackages};
 pub use face::{FaceParts, HttpFace, MetricsText};
 pub use ready::{Check, ReadyCheck};
+pub use rejects::{RejectedLines, Rejects, StoreRejects};
 pub use serve::{Drained, Limits, serve};
 pub use tls::{Tls, TlsError};

@@ -71,8 +71,19 @@ mod tests {
     #[test]
     fn what_is_not_one_range_is_answered_whole() {
         for value in [
-            "", "bytes", "bytes=", "bytes=-", "bytes=a-b", "bytes=1-0", "bytes=0-1,5-6", "bytes=+1-2", "bytes=1 - 2",
-            "bytes=1--2", "lines=0-5", "0-5", "bytes=0x1-2",
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=-",
+            "bytes=a-b",
+            "bytes=1-0",
+            "bytes=0-1,5-6",
+            "bytes=+1-2",
+            "bytes=1 - 2",
+            "bytes=1--2",
+            "lines=0-5",
+            "0-5",
+            "bytes=0x1-2",
         ] {
             assert_eq!(wanted(value, 100), Wanted::Whole, "{value}");
         }

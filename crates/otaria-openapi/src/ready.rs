@@ -53,7 +53,8 @@ impl Readiness {
         }
         let checks = self.checks().await;
         let ready = checks.iter().all(|check| check.trouble.is_none());
-        let told = |check: Check| (check.name.to_owned(), check.trouble.unwrap_or_else(|| "ok".into()).into());
+        let told =
+            |check: Check| (check.name.to_owned(), check.trouble.unwrap_or_else(|| "ok".into()).into());
         let checks: Map<String, Value> = checks.into_iter().map(told).collect();
         (ready, json!({ "ready": ready, "draining": false, "checks": checks }))
     }

@@ -79,7 +79,9 @@ async fn what_the_file_does_not_have_is_refused_with_its_size() {
 #[tokio::test]
 async fn what_is_not_one_range_is_answered_whole() {
     let world = World::start().await;
-    for headers in ["Range: bytes=0-1,4-5\r\n", "Range: bytes=x\r\n", "Range: bytes=0-1\r\nRange: bytes=4-5\r\n"] {
+    for headers in
+        ["Range: bytes=0-1,4-5\r\n", "Range: bytes=x\r\n", "Range: bytes=0-1\r\nRange: bytes=4-5\r\n"]
+    {
         let answer = world.get(&path(SMALL), headers).await;
         assert_eq!((answer.status(), answer.text()), (200, "0123456789"), "{headers}");
         assert_eq!(answer.header("Content-Range"), None);
@@ -217,7 +219,8 @@ async fn those_who_run_the_server_are_told_how_it_is() {
 async fn other_methods_are_refused_by_name() {
     let world = World::start().await;
     for request in ["POST /healthz", "DELETE /metrics", &format!("PUT {}", path(SMALL)), "POST /"] {
-        let answer = world.ask(&format!("{request} HTTP/1.1\r\nHost: o\r\nContent-Length: 3\r\n\r\nabc")).await;
+        let answer =
+            world.ask(&format!("{request} HTTP/1.1\r\nHost: o\r\nContent-Length: 3\r\n\r\nabc")).await;
         assert_eq!((answer.status(), answer.header("Allow")), (405, Some("GET,HEAD")), "{request}");
     }
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{LARGE, LARGE_BYTES, SMALL, World, large, path, read_answer};
 use otaria_openapi::{Drained, Limits};
@@ -24,7 +24,8 @@ async fn one_connection_serves_many_requests_also_sent_in_one_go() {
         socket.write_all(request(&path(SMALL)).as_bytes()).await.unwrap();
         assert_eq!(read_answer(&mut socket, false).await.unwrap().text(), "0123456789");
     }
-    let five = [path(SMALL), "/healthz".into(), path(LARGE), "/nothing".into(), path(SMALL)].map(|p| request(&p));
+    let five =
+        [path(SMALL), "/healthz".into(), path(LARGE), "/nothing".into(), path(SMALL)].map(|p| request(&p));
     socket.write_all(five.concat().as_bytes()).await.unwrap();
     let mut statuses = Vec::new();
     for _ in 0..5 {
@@ -105,7 +106,9 @@ async fn a_path_or_a_head_without_end_is_refused() {
 #[tokio::test]
 async fn binary_junk_is_refused() {
     let world = World::start().await;
-    for junk in [&b"\x10\x20\x00\x04MQTT\x04\x02\x00\x3c\r\n\r\n"[..], b"\x16\x03\x01\x02\x00", b"\0\0\0\0\r\n\r\n"] {
+    for junk in
+        [&b"\x10\x20\x00\x04MQTT\x04\x02\x00\x3c\r\n\r\n"[..], b"\x16\x03\x01\x02\x00", b"\0\0\0\0\r\n\r\n"]
+    {
         let mut socket = world.connect().await;
         socket.write_all(junk).await.unwrap();
         let mut answer = Vec::new();
@@ -153,7 +156,6 @@ async fn those_above_the_limit_wait_for_their_turn() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_hundred_at_once_each_get_every_byte() {
     let world = World::start().await;
-    let begun = Instant::now();
     let devices = (0..300).map(|n| {
         let address = world.address;
         tokio::spawn(async move {
@@ -166,9 +168,8 @@ async fn three_hundred_at_once_each_get_every_byte() {
         })
     });
     for device in devices.collect::<Vec<_>>() {
-        assert!(device.await.unwrap());
+        assert!(timeout(Duration::from_secs(60), device).await.expect("in time").unwrap());
     }
-    assert!(begun.elapsed() < Duration::from_secs(60));
 }
 
 #[tokio::test]
@@ -179,9 +180,9 @@ async fn a_stop_ends_idle_connections_at_once_and_answers_in_time() {
     read_answer(&mut idle, false).await.unwrap();
     let address = world.address;
 
-    let begun = Instant::now();
-    assert_eq!(world.stop().await, Drained { cut: 0 });
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    // Sooner than the drain would be over.
+    let drained = timeout(Duration::from_secs(5), world.stop()).await.expect("at once");
+    assert_eq!(drained, Drained { cut: 0 });
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
     assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0);
 }
@@ -211,8 +212,6 @@ async fn a_stop_does_not_wait_for_ever() {
     socket.write_all(request(&path(LARGE)).repeat(40).as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
 
-    let begun = Instant::now();
-    let drained = world.stop().await;
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    let drained = timeout(SOON, world.stop()).await.expect("in time");
     assert_eq!(drained, Drained { cut: 1 });
 }

@@ -1,6 +1,6 @@
 //! Products, devices and the versions that devices informed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
 
 use async_trait::async_trait;
@@ -27,6 +27,10 @@ impl Devices for SqliteStore {
         let (doing, product) = ("making a product", product.clone());
         let work = self.writer.run(Lane::Api, 1, doing, move |tx| {
             Box::pin(async move {
+                let owner = query_scalar(sql::ACCOUNT_EXISTS).bind(product.account.0);
+                if !owner.fetch_one(&mut tx.conn).await.map_err(failed(doing))? {
+                    return Err(StoreError::NotFound { what: "account" });
+                }
                 let new = query(sql::NEW_PRODUCT)
                     .bind(product.account.0)
                     .bind(product.key.as_str())
@@ -107,7 +111,10 @@ impl Devices for SqliteStore {
         devices.sort_unstable();
         devices.dedup();
         let versions = query(sql::VERSIONS).bind(text::numbers(devices));
-        self.rows("reading versions", versions).await?.iter().map(rows::version).collect()
+        let versions = self.rows("reading versions", versions).await?;
+        let mut versions: Vec<_> = versions.iter().map(rows::version).collect::<Result<_, _>>()?;
+        versions.sort_by(|a, b| (a.device, &a.module).cmp(&(b.device, &b.module)));
+        Ok(versions)
     }
 
     async fn auth(&self, who: &[(ProductKey, DeviceName)]) -> Result<Vec<Option<AuthRow>>, StoreError> {
@@ -126,18 +133,18 @@ impl Devices for SqliteStore {
 
     async fn connected(&self, devices: &[(DeviceId, Timestamp)]) -> Result<(), StoreError> {
         let doing = "noting connections";
-        let mut sorted = devices.to_vec();
-        sorted.sort_unstable();
-        // Of several connections of one device the first one and the last one count.
-        let first = text::array(firsts(&sorted), pair);
-        sorted.reverse();
-        let last = text::array(firsts(&sorted), pair);
+        let mut spans: BTreeMap<DeviceId, (Timestamp, Timestamp)> = BTreeMap::new();
+        for (device, at) in devices {
+            let (first, last) = spans.entry(*device).or_insert((*at, *at));
+            (*first, *last) = ((*first).min(*at), (*last).max(*at));
+        }
+        let set = text::array(spans, |out, (device, (first, last))| {
+            let _ = write!(out, "[{},{},{}]", device.0, first.millis(), last.millis());
+        });
         let work = self.writer.run(Lane::Reports, devices.len(), doing, move |tx| {
             Box::pin(async move {
-                for set in [first, last] {
-                    query(sql::CONNECTED).bind(set).execute(&mut tx.conn).await.map_err(failed(doing))?;
-                }
-                Ok(())
+                let noted = query(sql::CONNECTED).bind(set).execute(&mut tx.conn).await;
+                noted.map(drop).map_err(failed(doing))
             })
         });
         work.await
@@ -211,16 +218,6 @@ fn int(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-fn pair(out: &mut String, (device, at): (DeviceId, Timestamp)) {
-    let _ = write!(out, "[{},{}]", device.0, at.millis()); // Writing to a String cannot fail.
-}
-
-/// The first pair of each device.
-fn firsts(sorted: &[(DeviceId, Timestamp)]) -> impl Iterator<Item = (DeviceId, Timestamp)> {
-    let runs = sorted.chunk_by(|a, b| a.0 == b.0);
-    runs.filter_map(|run| run.first().copied())
-}
-
 async fn register(
     tx: &mut Tx,
     product: ProductNo,
@@ -246,6 +243,10 @@ async fn register(
     }
 
     let mut ids = vec![None; devices.len()];
+    let count = query(sql::COUNT_DEVICES).bind(product.0).bind(int(free.len()));
+    if count.execute(&mut tx.conn).await.map_err(unavailable)?.rows_affected() == 0 {
+        return Err(StoreError::NotFound { what: "product" });
+    }
     if free.is_empty() {
         return Ok(ids);
     }
@@ -262,8 +263,6 @@ async fn register(
         let new = query(sql::REGISTER).bind(product.0).bind(new).bind(now.millis());
         new.execute(&mut tx.conn).await.map_err(unavailable)?;
     }
-    let count = query(sql::COUNT_DEVICES).bind(product.0).bind(int(free.len()));
-    count.execute(&mut tx.conn).await.map_err(unavailable)?;
     Ok(ids)
 }
 

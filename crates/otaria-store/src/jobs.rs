@@ -34,6 +34,18 @@ impl Jobs for SqliteStore {
         self.row("reading a job", one).await?.as_ref().map(rows::job).transpose()
     }
 
+    async fn job_by_token(
+        &self,
+        account: AccountNo,
+        token: &ClientToken,
+    ) -> Result<Option<(Job, [u8; 32])>, StoreError> {
+        let one = query(sql::BY_TOKEN).bind(account.0).bind(token.as_str());
+        let Some(row) = self.row("reading a job by its token", one).await? else { return Ok(None) };
+        let digest = rows::Of { table: "job", row: &row }
+            .parsed("digest", |digest: &[u8]| <[u8; 32]>::try_from(digest).ok())?;
+        Ok(Some((rows::job(&row)?, digest)))
+    }
+
     async fn jobs_by_no(&self, jobs: &[JobNo]) -> Result<Vec<Job>, StoreError> {
         let set = text::numbers(jobs.iter().map(|job| job.0));
         self.rows("reading jobs", query(sql::BY_NO).bind(set)).await?.iter().map(rows::job).collect()
@@ -249,6 +261,7 @@ async fn insert(
         .bind(upto)
         .bind(job.status.code())
         .bind((job.status == JobStatus::InProgress).then_some(now.millis()))
+        .bind(job.status.is_ended().then_some(now.millis()))
         .bind(now.millis());
     insert.fetch_one(&mut tx.conn).await.map(JobNo).map_err(taken("making a job", "job"))
 }

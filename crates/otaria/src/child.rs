@@ -46,7 +46,9 @@ impl Server {
         let log = fs::File::create(log_in(folder.path()))?;
         let mut command = Command::new(std::env::current_exe()?);
         // The server must not take over what the environment says about another one.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"OTARIA_")) {
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"OTARIA_"))
+        {
             command.env_remove(name);
         }
         let mut child = command

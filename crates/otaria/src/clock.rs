@@ -7,7 +7,7 @@ use otaria_ports::clock::Clock;
 
 /// The host's clock.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct SystemClock;
+pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place where the server reads the clock")]

@@ -14,91 +14,91 @@ use serde::Deserialize;
 /// Everything that can be configured, as the file has it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub(crate) struct Config {
     /// Folder of everything the server keeps.
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// Whether faces without TLS may listen beyond this machine.
-    pub allow_plaintext: bool,
+    pub(crate) allow_plaintext: bool,
     /// gRPC.
-    pub grpc: Face,
+    pub(crate) grpc: Face,
     /// HTTP.
-    pub http: HttpConfig,
+    pub(crate) http: HttpConfig,
     /// MQTT.
-    pub mqtt: MqttConfig,
+    pub(crate) mqtt: MqttConfig,
     /// What callers may ask for.
-    pub limits: LimitsConfig,
+    pub(crate) limits: LimitsConfig,
     /// How long things are kept.
-    pub retention: RetentionConfig,
+    pub(crate) retention: RetentionConfig,
     /// What is told on standard error.
-    pub log: LogConfig,
+    pub(crate) log: LogConfig,
 }
 
 /// A listener.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Face {
+pub(crate) struct Face {
     /// Address and port; port 0 takes a free one.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// PEM file of the certificate chain; TLS is on when both files are named.
     #[serde(default)]
-    pub tls_certificate: Option<PathBuf>,
+    pub(crate) tls_certificate: Option<PathBuf>,
     /// PEM file of the private key.
     #[serde(default)]
-    pub tls_key: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 /// The HTTP face.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct HttpConfig {
+pub(crate) struct HttpConfig {
     /// Address and port.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// PEM file of the certificate chain.
-    pub tls_certificate: Option<PathBuf>,
+    pub(crate) tls_certificate: Option<PathBuf>,
     /// PEM file of the private key.
-    pub tls_key: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
     /// How devices reach this face, when not by its own address: what download links begin with.
-    pub public_url: Option<String>,
+    pub(crate) public_url: Option<String>,
 }
 
 /// The device gateway.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct MqttConfig {
+pub(crate) struct MqttConfig {
     /// Address and port of plain MQTT.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Address and port of MQTT over TLS.
-    pub tls_listen: Option<SocketAddr>,
+    pub(crate) tls_listen: Option<SocketAddr>,
     /// PEM file of the certificate chain.
-    pub tls_certificate: Option<PathBuf>,
+    pub(crate) tls_certificate: Option<PathBuf>,
     /// PEM file of the private key.
-    pub tls_key: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
     /// Connections at most.
-    pub max_connections: u32,
+    pub(crate) max_connections: u32,
     /// New connections a second at most; more wait to be accepted.
-    pub connects_per_second: u32,
+    pub(crate) connects_per_second: u32,
 }
 
 /// What callers may ask for.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct LimitsConfig {
+pub(crate) struct LimitsConfig {
     /// The largest MaximumPerMinute.
-    pub maximum_per_minute_ceiling: Ceiling,
+    pub(crate) maximum_per_minute_ceiling: Ceiling,
     /// Lines of a device list file at most.
-    pub list_max_lines: u64,
+    pub(crate) list_max_lines: u64,
     /// Bytes of a device list file at most.
-    pub list_max_bytes: u64,
+    pub(crate) list_max_bytes: u64,
     /// Bytes of a package file at most.
-    pub firmware_max_bytes: u64,
+    pub(crate) firmware_max_bytes: u64,
     /// Whether accounts may call each action only so often.
-    pub api_quota: bool,
+    pub(crate) api_quota: bool,
 }
 
 /// A number, or `"off"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "CeilingText")]
-pub struct Ceiling(pub Option<u32>);
+pub(crate) struct Ceiling(pub Option<u32>);
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -133,27 +133,27 @@ impl std::str::FromStr for Ceiling {
 /// How long things are kept.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct RetentionConfig {
+pub(crate) struct RetentionConfig {
     /// Days that jobs are kept after their end, with their tasks.
-    pub jobs_days: u32,
+    pub(crate) jobs_days: u32,
     /// Hours that uploads are kept which no firmware and no unfinished job uses.
-    pub uploads_hours: u32,
+    pub(crate) uploads_hours: u32,
 }
 
 /// What is told on standard error.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct LogConfig {
+pub(crate) struct LogConfig {
     /// A filter such as `info` or `otaria_engine=debug,info`.
-    pub filter: String,
+    pub(crate) filter: String,
     /// `text` or `json`.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
 }
 
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people.
     Text,
     /// For machines.
@@ -225,14 +225,14 @@ impl Default for LogConfig {
 
 impl Config {
     /// Reads a file, or takes the defaults.
-    pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+    pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
         let Some(file) = file else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
         toml::from_str(&text).with_context(|| format!("in {}", file.display()))
     }
 
     /// Checks what no single value can tell.
-    pub fn check(&self) -> anyhow::Result<()> {
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
         let pairs = [
             ("grpc", &self.grpc.tls_certificate, &self.grpc.tls_key),
             ("http", &self.http.tls_certificate, &self.http.tls_key),
@@ -263,7 +263,7 @@ impl Config {
     }
 
     /// The limits for the rules.
-    pub const fn limits(&self) -> Limits {
+    pub(crate) const fn limits(&self) -> Limits {
         Limits {
             maximum_per_minute_ceiling: self.limits.maximum_per_minute_ceiling.0,
             list: ListLimits {
@@ -275,7 +275,7 @@ impl Config {
     }
 
     /// The retention for the janitor.
-    pub fn retention(&self) -> otaria_engine::janitor::Retention {
+    pub(crate) fn retention(&self) -> otaria_engine::janitor::Retention {
         const HOUR: u64 = 3_600;
         otaria_engine::janitor::Retention {
             uploads: Duration::from_secs(u64::from(self.retention.uploads_hours) * HOUR),

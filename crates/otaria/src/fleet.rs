@@ -33,7 +33,7 @@ use crate::stopwatch::Stopwatch;
 pub(crate) use self::command::{FleetArgs, run};
 pub(crate) use self::download::Mode;
 pub(crate) use self::recorder::{Recorder, sum};
-pub(crate) use self::tally::{MINUTE, Tally, count};
+pub(crate) use self::tally::{MINUTE, count};
 
 /// Connections that come about at the same time; far below what a listener keeps waiting.
 const DOORSTEP: usize = 256;
@@ -98,7 +98,8 @@ impl Fleet {
             Some(certificates) => Dialer::trusting(certificates)?,
             None => Dialer::plain(),
         });
-        let recorder = Arc::new(Recorder::new(devices.len(), Stopwatch::start()));
+        let names = devices.iter().map(|device| device.name.clone()).collect();
+        let recorder = Arc::new(Recorder::new(names, Stopwatch::start()));
         let site = Arc::new(Site {
             product_key: plan.product_key,
             mqtt: plan.mqtt,

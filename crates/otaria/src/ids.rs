@@ -4,7 +4,7 @@ use otaria_ports::ids::Ids;
 
 /// Bytes of the operating system's generator.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct SystemIds;
+pub(crate) struct SystemIds;
 
 impl Ids for SystemIds {
     #[expect(clippy::disallowed_methods, reason = "this is the one place where the server draws chance")]

@@ -8,15 +8,15 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Name of the file in the data directory.
-pub const NAME: &str = "access-key";
+pub(crate) const NAME: &str = "access-key";
 
 /// An access key with its secret.
 #[derive(Clone, PartialEq, Eq)]
-pub struct AccessKey {
+pub(crate) struct AccessKey {
     /// The public half.
-    pub id: String,
+    pub(crate) id: String,
     /// The half that nobody else may know.
-    pub secret: String,
+    pub(crate) secret: String,
 }
 
 /// Does not show the secret.
@@ -27,12 +27,12 @@ impl std::fmt::Debug for AccessKey {
 }
 
 /// Where the file is in a data directory.
-pub fn path_in(data_dir: &Path) -> PathBuf {
+pub(crate) fn path_in(data_dir: &Path) -> PathBuf {
     data_dir.join(NAME)
 }
 
 /// Reads the key at `path`; `NotFound` if there is no such file, `InvalidData` if it is not one of ours.
-pub fn read(path: &Path) -> io::Result<AccessKey> {
+pub(crate) fn read(path: &Path) -> io::Result<AccessKey> {
     parse(&fs::read_to_string(path)?).ok_or_else(|| {
         let what = format!("{} does not hold the lines id=… and secret=…", path.display());
         io::Error::new(io::ErrorKind::InvalidData, what)
@@ -40,7 +40,7 @@ pub fn read(path: &Path) -> io::Result<AccessKey> {
 }
 
 /// Writes the key to `path`, which becomes readable by its owner only. An older key there is replaced whole.
-pub fn write(path: &Path, key: &AccessKey) -> io::Result<()> {
+pub(crate) fn write(path: &Path, key: &AccessKey) -> io::Result<()> {
     let fresh = path.with_extension("new");
     // A leftover of a crash may have other rights; the new file must not take them over.
     match fs::remove_file(&fresh) {
@@ -54,7 +54,7 @@ pub fn write(path: &Path, key: &AccessKey) -> io::Result<()> {
 }
 
 /// Makes files that `options` create readable and writable by their owner only.
-pub fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     options

@@ -5,12 +5,12 @@ use std::fs;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Memory of a process that is held in RAM now, in KiB. `None` where the system does not tell.
-pub fn resident_kib(pid: u32) -> Option<u64> {
+pub(crate) fn resident_kib(pid: u32) -> Option<u64> {
     status_kib(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:")
 }
 
 /// The most memory that a process ever held in RAM, in KiB. `None` where the system does not tell.
-pub fn peak_resident_kib(pid: u32) -> Option<u64> {
+pub(crate) fn peak_resident_kib(pid: u32) -> Option<u64> {
     status_kib(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmHWM:")
 }
 
@@ -21,7 +21,7 @@ fn status_kib(status: &str, field: &str) -> Option<u64> {
 
 /// Lifts the soft limit of open files to the hard one, for this process and those it starts, and returns
 /// the limit then. `None`: unlimited.
-pub fn lift_open_files() -> Option<u64> {
+pub(crate) fn lift_open_files() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let lifted = Rlimit { current: limit.maximum, maximum: limit.maximum };

@@ -24,7 +24,7 @@ use tonic::{Request, Response, Status};
 
 use crate::keyfile::AccessKey;
 
-pub(crate) use errands::{REGISTER_BATCH, Registered};
+pub(crate) use errands::Registered;
 pub(crate) use fault::explain;
 use fault::unreachable;
 pub(crate) use upload::open;
@@ -116,9 +116,7 @@ impl Remote {
 }
 
 /// Waits for an answer; a refusal becomes a text that says what to do next.
-pub(crate) async fn answer<T>(
-    call: impl Future<Output = Result<Response<T>, Status>>,
-) -> anyhow::Result<T> {
+pub(crate) async fn answer<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> anyhow::Result<T> {
     call.await.map(Response::into_inner).map_err(|status| explain(&status))
 }
 

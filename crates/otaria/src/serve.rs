@@ -25,37 +25,37 @@ use crate::config::{Ceiling, Config};
 
 The first start makes an admin access key, prints it once and keeps it in DIR/access-key. Choose your own
 with OTARIA_ACCESS_KEY_ID and OTARIA_ACCESS_KEY_SECRET. All settings: deploy/otaria.toml.")]
-pub struct ServeArgs {
+pub(crate) struct ServeArgs {
     /// Folder of everything the server keeps [default: ./otaria-data].
     #[arg(long, env = "OTARIA_DATA_DIR", value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     /// Address of the gRPC face [default: 127.0.0.1:50051].
     #[arg(long, env = "OTARIA_GRPC", value_name = "ADDRESS")]
-    pub grpc: Option<SocketAddr>,
+    pub(crate) grpc: Option<SocketAddr>,
     /// Address of the HTTP face [default: 127.0.0.1:8080].
     #[arg(long, env = "OTARIA_HTTP", value_name = "ADDRESS")]
-    pub http: Option<SocketAddr>,
+    pub(crate) http: Option<SocketAddr>,
     /// Address of the MQTT face [default: 127.0.0.1:1883].
     #[arg(long, env = "OTARIA_MQTT", value_name = "ADDRESS")]
-    pub mqtt: Option<SocketAddr>,
+    pub(crate) mqtt: Option<SocketAddr>,
     /// Config file.
     #[arg(long, env = "OTARIA_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Check the config, say what it means, and end.
     #[arg(long)]
-    pub check_config: bool,
+    pub(crate) check_config: bool,
     /// Largest MaximumPerMinute that a job may ask for [default: 10000].
     #[arg(long, env = "OTARIA_MAXIMUM_PER_MINUTE_CEILING", value_name = "N|off")]
-    pub maximum_per_minute_ceiling: Option<Ceiling>,
+    pub(crate) maximum_per_minute_ceiling: Option<Ceiling>,
     /// Whether the quotas of the API hold [default: on].
     #[arg(long, env = "OTARIA_API_QUOTA", value_name = "on|off", value_parser = on_off)]
-    pub api_quota: Option<bool>,
+    pub(crate) api_quota: Option<bool>,
     /// Allow faces without TLS on addresses beyond this machine.
     #[arg(long, env = "OTARIA_ALLOW_PLAINTEXT")]
-    pub allow_plaintext: bool,
+    pub(crate) allow_plaintext: bool,
     /// Once ready, print one line of JSON with the addresses.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 fn on_off(text: &str) -> Result<bool, String> {
@@ -92,7 +92,7 @@ impl ServeArgs {
 }
 
 /// Runs the server until SIGTERM or SIGINT, then ends what is under way.
-pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
+pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let config = args.config()?;
     if args.check_config {
         println!("{config:#?}");

@@ -154,7 +154,11 @@ pub(crate) fn device_detail(product: &Product, view: DeviceView) -> v1::QueryDev
     }
 }
 
-pub(crate) fn module_info(product: &Product, view: &DeviceView, row: &ModuleVersion) -> v1::SimpleOtaModuleInfo {
+pub(crate) fn module_info(
+    product: &Product,
+    view: &DeviceView,
+    row: &ModuleVersion,
+) -> v1::SimpleOtaModuleInfo {
     v1::SimpleOtaModuleInfo {
         product_key: product.new.key.to_string(),
         device_name: view.device.name.to_string(),

@@ -204,6 +204,6 @@ pub(crate) fn queried(view: &JobView) -> v1::QueryOtaJobResponse {
         task_counts: Some(task_counts(&view.counts)),
         expansion: Some(expansion(view)),
         notices_written: count(view.counts.notices),
-        reject_file_url: None,
+        reject_file_url: view.reject_file_url.clone(),
     }
 }

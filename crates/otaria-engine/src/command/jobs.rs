@@ -3,6 +3,7 @@
 use otaria_core::firmware::FirmwareEvent;
 use otaria_core::ids::{FirmwareId, JobId, ProductKey};
 use otaria_core::job::{CancelFlags, FirmwareFacts, JobEvent, JobKind, JobStatus, NewJob, Target};
+use otaria_core::link::{Link, Linked, sign};
 use otaria_core::rules::{Code, Package, Refusal, StaticUpgradeParams, VerifyParams, fits};
 use otaria_core::task::CancelCause;
 use otaria_core::time::Timestamp;
@@ -15,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::{Caller, Commands};
 use crate::error::CommandError;
 use crate::expander;
+use crate::offers::link_end;
 
 /// Lines that a create call expands before it answers.
 const EXPANDED_AT_ONCE: u64 = 1_000;
@@ -56,6 +58,8 @@ pub struct JobView {
     pub counts: TaskCounts,
     /// Some of the lines that made no task.
     pub reject_samples: Vec<RejectedLine>,
+    /// Where all of them can be downloaded for 24 hours at least; only once the list is read to its end.
+    pub reject_file_url: Option<String>,
 }
 
 impl Commands {
@@ -111,7 +115,8 @@ impl Commands {
         };
         let begins_later = new.schedule.start.is_some_and(|start| start > now);
         let job = CreateJob {
-            id: JobId::parse(&self.deps().ids.text(22)).map_err(|bad| CommandError::Internal(Box::new(bad)))?,
+            id: JobId::parse(&self.deps().ids.text(22))
+                .map_err(|bad| CommandError::Internal(Box::new(bad)))?,
             account: caller.account,
             source,
             digest,
@@ -234,7 +239,12 @@ impl Commands {
     ///
     /// # Errors
     /// `JobNotFound`.
-    pub async fn query_job(&self, caller: &Caller, job_id: &str) -> Result<JobView, CommandError> {
+    pub async fn query_job(
+        &self,
+        caller: &Caller,
+        now: Timestamp,
+        job_id: &str,
+    ) -> Result<JobView, CommandError> {
         let JobHead { job, firmware, .. } = self.job_head(caller, job_id).await?;
         let store = &self.deps().store;
         let counts = store.task_counts(job.no).await?;
@@ -242,7 +252,18 @@ impl Commands {
             0 => Vec::new(),
             _ => store.rejected_lines(job.no, 0, SAMPLES).await?,
         };
-        Ok(JobView { job, firmware, counts, reject_samples })
+        let reject_file_url = self.reject_file_url(&job, now);
+        Ok(JobView { job, firmware, counts, reject_samples, reject_file_url })
+    }
+
+    /// A link to the lines that made no task, if there are any and none will be added.
+    fn reject_file_url(&self, job: &Job, now: Timestamp) -> Option<String> {
+        let expansion = &job.expansion;
+        let is_final = expansion.complete && expansion.rejected.total() > 0;
+        is_final.then(|| {
+            let link = Link { to: Linked::RejectFile { job: job.no }, expires_at: link_end(now) };
+            format!("{}/d/{}", self.deps().download_base, sign(&self.deps().link_key, link))
+        })
     }
 
     /// The lines of a job's list that made no task, after the `after`th.
@@ -278,33 +299,39 @@ impl Commands {
             let rule = "or another Cancel… flag must be true: nothing is to be cancelled";
             return Err(Refusal::invalid(Code::IllegalRequest, "CancelQueuedTask", rule).into());
         }
-        if flags.scheduled && job.status == JobStatus::Planned {
-            let to = job.status.on(JobEvent::CanceledBeforeStart).unwrap_or(JobStatus::Canceled);
-            let change = JobMove {
-                job: job.no,
-                from: JobStatus::Planned,
-                to,
-                only_if_done: false,
-                fence: true,
-                firmware: None,
-            };
-            // It may have begun meanwhile: then its tasks are cancelled by the other flags.
-            self.deps().store.move_job(&change, now).await?;
-        }
-        let mask = if flags.scheduled && job.status == JobStatus::Planned {
-            CancelFlags::EVERYTHING.mask()
-        } else {
-            flags.mask()
-        };
+        let planned = flags.scheduled && job.status == JobStatus::Planned;
+        let mask = if planned { CancelFlags::EVERYTHING.mask() } else { flags.mask() };
         if mask == 0 {
-            let message = "CancelScheduledTask cancels only jobs that have not begun; name the tasks to cancel";
+            let message =
+                "CancelScheduledTask cancels only jobs that have not begun; name the tasks to cancel";
             return Err(CommandError::not_allowed(Code::JobStatusNotAllowed, message));
         }
         let job = self.deps().store.request_cancel(job.no, mask, CancelCause::Operator, now).await?;
         self.shell.book.forget(job.no);
         self.deps().pusher.fence(job.no, job.fence).await?;
+        if planned {
+            self.cancel_planned(&job, now).await?;
+        }
         self.shell.job_changed(job.no);
         self.shell.close_hints.add([job.no]);
+        Ok(())
+    }
+
+    /// Ends a job that has not begun. After its tasks' cancellation was asked for, never before: a job that
+    /// has ended is not looked at, and its tasks would stay open for good.
+    async fn cancel_planned(&self, job: &Job, now: Timestamp) -> Result<(), CommandError> {
+        // Refused when it began or ended meanwhile: its tasks are cancelled all the same.
+        if let Ok(to) = job.status.on(JobEvent::CanceledBeforeStart) {
+            let change = JobMove {
+                job: job.no,
+                from: job.status,
+                to,
+                only_if_done: false,
+                fence: false,
+                firmware: None,
+            };
+            self.deps().store.move_job(&change, now).await?;
+        }
         Ok(())
     }
 
@@ -341,19 +368,21 @@ impl Commands {
         let pauses = event == JobEvent::Paused;
         let goal = if pauses { JobStatus::Paused } else { JobStatus::InProgress };
         let job = self.own_job(caller, job_id).await?;
-        if job.status == goal {
-            return Ok(());
-        }
-        let Ok(to) = job.status.on(event) else {
-            let message = format!("the job is {}; this needs a job that runs", job.status.as_str());
-            return Err(CommandError::not_allowed(Code::JobStatusNotAllowed, message));
-        };
         let (no, from) = (job.no, job.status);
-        let change = JobMove { job: no, from, to, only_if_done: false, fence: pauses, firmware: None };
-        if !self.deps().store.move_job(&change, now).await? {
-            let conflict = StoreError::Conflict { what: "job" };
-            return Err(conflict.into());
+        if from != goal {
+            let Ok(to) = from.on(event) else {
+                let message = format!("the job is {}; this needs a job that runs", from.as_str());
+                return Err(CommandError::not_allowed(Code::JobStatusNotAllowed, message));
+            };
+            let change = JobMove { job: no, from, to, only_if_done: false, fence: pauses, firmware: None };
+            let moved = self.deps().store.move_job(&change, now).await;
+            // Also when the call failed: it may have been done all the same.
+            self.shell.job_changed(no);
+            if !moved? {
+                return Err(StoreError::Conflict { what: "job" }.into());
+            }
         }
+        // Also when it was so before: an earlier call may have ended between the store and the gateways.
         if pauses {
             self.shell.book.forget(no);
             // Read again: another call may have raised the fence beside ours.
@@ -405,9 +434,10 @@ fn other_body() -> CommandError {
 fn not_created(error: StoreError) -> CommandError {
     match error {
         StoreError::Exists { .. } => other_body(),
-        StoreError::NotFound { .. } => {
-            CommandError::not_allowed(Code::FirmwareNotFound, "the firmware or its product was deleted meanwhile")
-        }
+        StoreError::NotFound { .. } => CommandError::not_allowed(
+            Code::FirmwareNotFound,
+            "the firmware or its product was deleted meanwhile",
+        ),
         // A firmware that moved since it was read: a repeat of the call says what it is now.
         other => other.into(),
     }

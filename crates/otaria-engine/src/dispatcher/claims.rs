@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use otaria_core::ids::DeviceId;
-use otaria_core::task::{TaskEvent, TaskState};
+use otaria_core::task::{TaskEvent, TaskKey, TaskState};
 use otaria_core::time::Timestamp;
 use otaria_ports::pusher::Notice;
-use otaria_ports::store::TaskChange;
+use otaria_ports::store::{Task, TaskChange};
 
-use super::ready::Waiting;
 use crate::book::JobFacts;
 use crate::error::CommandError;
 use crate::ownership::Ownership;
@@ -30,12 +28,12 @@ pub(super) struct Claim {
 impl Claim {
     /// The claim of a task with a token of this date; `None` when the rules say that it wants none now.
     pub(super) fn of(
-        waiting: Waiting,
+        task: Task,
+        session: i64,
         facts: &Arc<JobFacts>,
         date: Timestamp,
         now: Timestamp,
     ) -> Option<Self> {
-        let Waiting { task, session } = waiting;
         let finish = facts.job.new.schedule.finish;
         if finish.is_some_and(|finish| date >= finish) {
             return None;
@@ -45,6 +43,11 @@ impl Claim {
         let change =
             TaskChange { key: task.key, revision: task.revision, to, report: None, notices: 0, desc: None };
         Some(Self { change, session, not_before: date, facts: Arc::clone(facts) })
+    }
+
+    /// The task.
+    pub(super) fn key(&self) -> &TaskKey {
+        &self.change.key
     }
 
     /// The notice of a committed claim; late is late: the lease's end and the job's finish bound it too.
@@ -72,28 +75,39 @@ impl Claim {
     }
 }
 
-/// Commits claims and sends the notices of those that were written; returns the devices of the others.
+/// What became of claims.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// Written: the tasks, and the sessions that their notices are meant for.
+    pub(super) written: Vec<(TaskKey, i64)>,
+    /// Not written: the tasks moved, or nothing of the job may go out any more.
+    pub(super) refused: Vec<TaskKey>,
+}
+
+/// Commits claims and sends the notices of those that were written.
 pub(super) async fn claim_and_send(
     shell: &Shell,
     claims: Vec<Claim>,
     owned: &Ownership,
     now: Timestamp,
-) -> Result<Vec<DeviceId>, CommandError> {
+) -> Result<Outcome, CommandError> {
+    let mut outcome = Outcome::default();
     if claims.is_empty() {
-        return Ok(Vec::new());
+        return Ok(outcome);
     }
     let changes: Vec<TaskChange> = claims.iter().map(|claim| claim.change.clone()).collect();
     let written = shell.deps.store.claim(&owned.shards, &changes, now).await?;
-    let (mut notices, mut again) = (Vec::with_capacity(claims.len()), Vec::new());
+    let mut notices = Vec::with_capacity(claims.len());
     for (claim, written) in claims.into_iter().zip(written) {
         if written {
+            outcome.written.push((claim.change.key.clone(), claim.session));
             notices.extend(claim.notice(shell, owned, now));
         } else {
-            again.push(claim.change.key.device);
+            outcome.refused.push(claim.change.key);
         }
     }
-    metrics::counter!("otaria_claims_total", "result" => "written").increment(notices.len() as u64);
-    metrics::counter!("otaria_claims_total", "result" => "moved").increment(again.len() as u64);
+    metrics::counter!("otaria_claims_total", "result" => "written").increment(outcome.written.len() as u64);
+    metrics::counter!("otaria_claims_total", "result" => "refused").increment(outcome.refused.len() as u64);
     shell.deps.pusher.send(notices).await?;
-    Ok(again)
+    Ok(outcome)
 }

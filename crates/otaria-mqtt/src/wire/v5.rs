@@ -164,8 +164,6 @@ pub(super) fn farewell(why: Farewell) -> Vec<u8> {
         Farewell::ShuttingDown => DisconnectReasonCode::ServerShuttingDown,
         Farewell::KeepAliveTimeout => DisconnectReasonCode::KeepAliveTimeout,
         Farewell::TooSlow => DisconnectReasonCode::QuotaExceeded,
-        Farewell::NotAuthorized => DisconnectReasonCode::NotAuthorized,
-        Farewell::Malformed => DisconnectReasonCode::MalformedPacket,
     };
     encode(&Packet::Disconnect(Disconnect::new(code)))
 }

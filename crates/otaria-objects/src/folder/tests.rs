@@ -62,7 +62,8 @@ async fn a_large_object_is_read_in_small_pieces() {
     let bytes: Vec<u8> = (0..3_000_001_u32).map(|n| (n % 251) as u8).collect();
     put(&objects, "package/large.bin", &bytes).await;
 
-    for range in [0..3_000_001_usize, 0..1, 32_767..32_769, 1_000_000..2_500_000, 3_000_000..3_000_001, 5..5] {
+    for range in [0..3_000_001_usize, 0..1, 32_767..32_769, 1_000_000..2_500_000, 3_000_000..3_000_001, 5..5]
+    {
         let wanted = range.start as u64..range.end as u64;
         let pieces: Vec<Bytes> =
             objects.read("package/large.bin", wanted).await.unwrap().try_collect().await.unwrap();

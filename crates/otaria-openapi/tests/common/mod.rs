@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use otaria_core::ids::FirmwareNo;
+use otaria_core::ids::{FirmwareNo, JobNo};
 use otaria_core::link::{self, Link, LinkKey, Linked};
 use otaria_core::time::Timestamp;
 use otaria_objects::FolderObjects;
-use otaria_openapi::{Check, Drained, FaceParts, HttpFace, Limits, Packages, Tls, serve};
+use otaria_openapi::{Check, Drained, FaceParts, HttpFace, Limits, Packages, StoreRejects, Tls, serve};
 use otaria_ports::clock::ManualClock;
+use otaria_ports::events::NoEvents;
 use otaria_ports::objects::Objects;
+use otaria_ports::store::memory::MemoryStore;
 use otaria_ports::store::{PackageFile, StoreError};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -38,6 +40,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) face: HttpFace,
     pub(crate) store_down: Arc<AtomicBool>,
+    /// Where jobs are; packages are on a shelf of their own.
+    pub(crate) store: Arc<MemoryStore>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<Drained>,
     _folder: TempDir,
@@ -93,10 +97,12 @@ impl World {
         let clock = Arc::new(ManualClock::at(NOW));
         let store_down = Arc::new(AtomicBool::new(false));
         let down = store_down.clone();
+        let store = Arc::new(MemoryStore::new(Arc::new(NoEvents)));
         let face = HttpFace::new(FaceParts {
             clock: clock.clone(),
             link_key: key(),
             packages: Arc::new(Shelf(store_down.clone())),
+            rejects: Arc::new(StoreRejects(store.clone())),
             objects: Arc::new(objects),
             ready: Arc::new(move || {
                 let trouble = down.load(Ordering::SeqCst).then(|| "down".to_owned());
@@ -113,7 +119,7 @@ impl World {
             let _ = stopped.await;
         };
         let server = tokio::spawn(serve(listener, face.clone(), tls, limits, shutdown));
-        Self { address, clock, face, store_down, stop, server, _folder: folder }
+        Self { address, clock, face, store_down, store, stop, server, _folder: folder }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
@@ -148,7 +154,15 @@ pub(crate) fn path(file: u8) -> String {
 }
 
 pub(crate) fn path_under(key: &LinkKey, file: u8) -> String {
-    let to = Linked::PackageFile { firmware: FIRMWARE, file };
+    path_to(key, Linked::PackageFile { firmware: FIRMWARE, file })
+}
+
+/// The path of a job's rejected lines.
+pub(crate) fn rejects_path(job: JobNo) -> String {
+    path_to(&key(), Linked::RejectFile { job })
+}
+
+fn path_to(key: &LinkKey, to: Linked) -> String {
     format!("/d/{}", link::sign(key, Link { to, expires_at: NOW + Duration::from_secs(3_600) }))
 }
 
@@ -175,7 +189,7 @@ impl Answer {
     }
 }
 
-/// Reads one answer; `None` when the connection ends before its head is whole.
+/// Reads one answer; `None` when the connection ends before its head, or its last chunk, is whole.
 pub(crate) async fn read_answer(socket: &mut (impl AsyncRead + Unpin), head_only: bool) -> Option<Answer> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -183,8 +197,28 @@ pub(crate) async fn read_answer(socket: &mut (impl AsyncRead + Unpin), head_only
     }
     let mut answer = Answer { head: String::from_utf8(head).unwrap(), body: Vec::new() };
     if !head_only && answer.status() != 304 {
-        let length: u64 = answer.header("Content-Length").expect("a length").parse().unwrap();
-        socket.take(length).read_to_end(&mut answer.body).await.ok()?;
+        if answer.header("Transfer-Encoding") == Some("chunked") {
+            read_chunks(socket, &mut answer.body).await?;
+        } else {
+            let length: u64 = answer.header("Content-Length").expect("a length").parse().unwrap();
+            socket.take(length).read_to_end(&mut answer.body).await.ok()?;
+        }
     }
     Some(answer)
+}
+
+async fn read_chunks(socket: &mut (impl AsyncRead + Unpin), body: &mut Vec<u8>) -> Option<()> {
+    loop {
+        let mut size = Vec::new();
+        while !size.ends_with(b"\r\n") {
+            size.push(socket.read_u8().await.ok()?);
+        }
+        let size = usize::from_str_radix(std::str::from_utf8(&size).unwrap().trim_end(), 16).unwrap();
+        let mut chunk = vec![0; size + 2];
+        socket.read_exact(&mut chunk).await.ok()?;
+        if size == 0 {
+            return Some(());
+        }
+        body.extend_from_slice(&chunk[..size]);
+    }
 }

@@ -43,7 +43,8 @@ pub enum Fault {
 
 struct Inner {
     tables: Tables,
-    faults: VecDeque<Fault>,
+    /// What becomes of the next calls.
+    faults: VecDeque<Option<Fault>>,
 }
 
 impl MemoryStore {
@@ -57,7 +58,20 @@ impl MemoryStore {
     /// Makes the next `calls` calls answer [`StoreError::Unavailable`], after those that were asked to fail
     /// already.
     pub fn fail_next(&self, calls: usize, fault: Fault) {
-        self.lock().faults.extend(std::iter::repeat_n(fault, calls));
+        self.lock().faults.extend(std::iter::repeat_n(Some(fault), calls));
+    }
+
+    /// Lets the next `calls` calls through, after those that were asked to fail already, and makes the one
+    /// behind them fail.
+    pub fn fail_after(&self, calls: usize, fault: Fault) {
+        let mut inner = self.lock();
+        inner.faults.extend(std::iter::repeat_n(None, calls));
+        inner.faults.push_back(Some(fault));
+    }
+
+    /// Lets all further calls through.
+    pub fn mend(&self) {
+        self.lock().faults.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -72,7 +86,7 @@ impl MemoryStore {
         work: impl FnOnce(&mut Tables) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut inner = self.lock();
-        let fault = inner.faults.pop_front();
+        let fault = inner.faults.pop_front().flatten();
         if fault == Some(Fault::Before) {
             return Err(made_to_fail(doing));
         }

@@ -38,6 +38,9 @@ pub(crate) const REGISTER: &str = "
     insert into device (id, product_no, name, sealed_secret, nickname, created_at)
     select j.value ->> 0, $1, j.value ->> 1, unhex(j.value ->> 2), j.value ->> 3, $3 from json_each($2) j";
 
+/// Rides on the primary key of `account`.
+pub(crate) const ACCOUNT_EXISTS: &str = super::accounts::ACCOUNT_EXISTS;
+
 /// Rides on the primary key of `product`.
 pub(crate) const COUNT_DEVICES: &str =
     "update product set device_count = device_count + $2 where no = $1";
@@ -60,8 +63,7 @@ pub(crate) const DEVICES: &str = "
 /// Rides on the primary key of `device_module`.
 pub(crate) const VERSIONS: &str = "
     select m.device_id, m.module, m.version, m.at from json_each($1) j
-     cross join device_module m where m.device_id = j.value
-     order by m.device_id, m.module";
+     cross join device_module m where m.device_id = j.value";
 
 /// Rides on `unique (key)` of `product` and `device_name (product_no, name)`. $1 holds arrays of key, name.
 pub(crate) const AUTH: &str = "
@@ -70,11 +72,13 @@ pub(crate) const AUTH: &str = "
      cross join product p cross join device d
      where p.key = j.value ->> 0 and d.product_no = p.no and d.name = j.value ->> 1";
 
-/// Rides on the primary key of `device`. $1 holds arrays of id, instant.
+/// Rides on the primary key of `device`. $1 holds arrays of id, first and last
+/// instant.
 pub(crate) const CONNECTED: &str = "
     update device
-       set active_at = coalesce(active_at, c.at), online_at = max(coalesce(online_at, 0), c.at)
-      from (select j.value ->> 0 as id, j.value ->> 1 as at from json_each($1) j) c
+       set active_at = min(coalesce(active_at, c.first), c.first),
+           online_at = max(coalesce(online_at, c.last), c.last)
+      from (select j.value ->> 0 as id, j.value ->> 1 as first, j.value ->> 2 as last from json_each($1) j) c
      where device.id = c.id";
 
 /// Rides on `device_name (product_no, name)` and the primary key of `device_module`. Lines of: place in
@@ -95,12 +99,12 @@ pub(crate) const SCAN: &str = "
              order by name limit $5) s
       left join device_module m on m.device_id = s.id and m.module = $2";
 
-/// Rides on the primary key of `device_module`. $1 holds arrays of device, module, version, instant,
-/// session, number.
+/// Rides on the primary keys of `device_module` and `device`. $1 holds arrays of device, module, version,
+/// instant, session, number.
 pub(crate) const KEEP_VERSIONS: &str = "
     insert into device_module (device_id, module, version, at, report_session, report_n)
     select j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4, j.value ->> 5
-      from json_each($1) j where true
+      from json_each($1) j where exists (select 1 from device where id = j.value ->> 0)
         on conflict (device_id, module) do update
        set version = excluded.version, at = excluded.at,
            report_session = excluded.report_session, report_n = excluded.report_n

@@ -39,9 +39,9 @@ pub(crate) const NEW: &str = "
                      schedule_finish, maximum_per_minute, retry_interval, retry_count, timeout, offer_timeout,
                      overwrite, multi_module, need_push, need_confirm, download_protocol, tags, description,
                      client_token, digest, source, source_object, source_size, upto, status, started_at,
-                     created_at, modified_at)
+                     ended_at, created_at, modified_at)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-            $22, $23, $24, $25, $26, $27, $28, $29, $30, $30)
+            $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $31)
     returning no";
 
 /// Appends to `job_source`.

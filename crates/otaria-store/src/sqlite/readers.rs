@@ -77,11 +77,6 @@ pub(crate) struct Reader<'r> {
 }
 
 impl Reader<'_> {
-    pub(crate) fn conn(&mut self) -> &mut SqliteConnection {
-        // Only `drop` takes it out.
-        &mut self.idle.as_mut().expect("a reader has its connection until it is dropped").conn
-    }
-
     /// Runs a statement for as long as a read may take, and returns what it found.
     pub(crate) async fn read<'c, T, F>(
         &'c mut self,
@@ -92,6 +87,7 @@ impl Reader<'_> {
     where
         F: Future<Output = Result<T, Error>>,
     {
+        // Only `drop` takes it out.
         let idle = self.idle.as_mut().expect("a reader has its connection until it is dropped");
         idle.stop.store(false, Ordering::Relaxed);
         let Idle { conn, stop } = idle;

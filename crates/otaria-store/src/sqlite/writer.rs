@@ -9,17 +9,18 @@
 //! Invariant: nobody is told of success before the commit that holds it, and work that failed leaves
 //! nothing behind.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use otaria_core::ids::AccountNo;
+use otaria_core::ids::{AccountNo, JobNo};
 use otaria_ports::events::{Event, Events};
 use otaria_ports::store::StoreError;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::errors::{failed, silent};
+use crate::feed::JobFacts;
 
 /// Which work goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,7 @@ pub(crate) struct Tx {
     pub(crate) conn: SqliteConnection,
     events: Vec<Event>,
     listeners: Arc<dyn Events>,
+    jobs: HashMap<JobNo, Arc<JobFacts>>,
 }
 
 impl Tx {
@@ -61,7 +63,23 @@ impl Tx {
     pub(crate) fn tell(&mut self, event: Event) {
         self.events.push(event);
     }
+
+    /// What was read of a job before.
+    pub(crate) fn known(&self, job: JobNo) -> Option<Arc<JobFacts>> {
+        self.jobs.get(&job).map(Arc::clone)
+    }
+
+    /// Remembers what never changes of a job.
+    pub(crate) fn know(&mut self, job: JobNo, facts: Arc<JobFacts>) {
+        if self.jobs.len() >= JOBS_KNOWN_MAX {
+            self.jobs.clear();
+        }
+        self.jobs.insert(job, facts);
+    }
 }
+
+/// Jobs whose facts are remembered; some 200 bytes each.
+const JOBS_KNOWN_MAX: usize = 1_024;
 
 type Run = Box<dyn for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Done> + Send>;
 
@@ -91,7 +109,7 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn start(conn: SqliteConnection, listeners: Arc<dyn Events>) -> Self {
         let (queue, messages) = mpsc::unbounded_channel();
-        let tx = Tx { conn, events: Vec::new(), listeners };
+        let tx = Tx { conn, events: Vec::new(), listeners, jobs: HashMap::new() };
         tokio::spawn(Loop { tx, messages, lanes: Default::default(), waited: 0 }.run());
         Self { queue, places: WAITING_MAX.map(|max| Arc::new(Semaphore::new(max))) }
     }
@@ -214,6 +232,7 @@ impl Loop {
         let events = std::mem::take(&mut self.tx.events);
         if let Err(error) = &outcome {
             tracing::error!(%error, "a transaction was rolled back");
+            self.tx.jobs.clear();
             // It may be closed already: SQLite rolls back by itself when the disk is full.
             let _ = execute(&mut self.tx.conn, "rollback").await;
         } else if !events.is_empty() {
@@ -224,35 +243,33 @@ impl Loop {
         }
     }
 
-    /// Runs the batch in one transaction. An error is of the transaction itself, not of a piece of work.
+    /// Runs the batch in one transaction. An error is of the transaction itself, not of a piece of work; work
+    /// that was not reached is dropped, and its caller hears that nobody is there.
     async fn transaction(
         &mut self,
         batch: Vec<Work>,
         answers: &mut Vec<Box<dyn FnOnce(bool) + Send>>,
     ) -> Result<(), StoreError> {
         let alone = batch.len() == 1;
-        let mut opened = execute(&mut self.tx.conn, "begin immediate").await;
+        execute(&mut self.tx.conn, "begin immediate").await?;
         for work in batch {
-            if opened.is_err() {
-                continue; // Dropped unanswered: its caller hears that nobody is there.
-            }
             if !alone {
-                opened = execute(&mut self.tx.conn, "savepoint work").await;
+                execute(&mut self.tx.conn, "savepoint work").await?;
             }
             let events = self.tx.events.len();
             let done = (work.run)(&mut self.tx).await;
             answers.push(done.answer);
             if done.failed {
                 self.tx.events.truncate(events);
+                self.tx.jobs.clear(); // A job may have been made in vain, and its number is drawn again.
             }
-            opened = match (alone, done.failed) {
+            match (alone, done.failed) {
                 (true, true) => return execute(&mut self.tx.conn, "rollback").await,
-                (true, false) => Ok(()),
-                (false, true) => execute(&mut self.tx.conn, "rollback to work; release work").await,
-                (false, false) => execute(&mut self.tx.conn, "release work").await,
-            };
+                (true, false) => {}
+                (false, true) => execute(&mut self.tx.conn, "rollback to work; release work").await?,
+                (false, false) => execute(&mut self.tx.conn, "release work").await?,
+            }
         }
-        opened?;
         execute(&mut self.tx.conn, "commit").await
     }
 }

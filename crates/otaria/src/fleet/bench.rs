@@ -125,7 +125,7 @@ async fn measure(args: &BenchArgs, server: &Server) -> anyhow::Result<Verdict> {
         line.set_message(format!("job {} of {}: version {version}", job + 1, args.jobs));
         roll_out(&remote, &product_key, &version, &list).await?;
         let number = fleet.recorder().number_of(&version);
-        all_updated &= fleet.recorder().count(|record| record.updated_to == Some(number)) == total;
+        all_updated &= fleet.recorder().count(|record| record.updated_to.last() == Some(&number)) == total;
         let seen = fleet.recorder().tally().of_version(number);
         let (notices, seconds, rate) = (seen.total(), seen.seconds(), seen.per_second());
         line.suspend(|| eprintln!("version {version}: {notices} pushes in {seconds:.2} s, {rate:.0}/s"));
@@ -133,11 +133,7 @@ async fn measure(args: &BenchArgs, server: &Server) -> anyhow::Result<Verdict> {
     line.finish_and_clear();
 
     let growth = idle_kib.zip(connected_kib).map(|(before, now)| grown(before, now));
-    let mut report = Report::new(fleet.recorder(), growth);
-    // Each count is of the devices that had the version in their turn; by now all have the last one.
-    for job in &mut report.jobs {
-        job.updated = total;
-    }
+    let report = Report::new(fleet.recorder(), growth);
     Ok(Verdict {
         ok: all_updated && report.jobs.len() == args.jobs && report.odd_messages == 0,
         report,
@@ -163,8 +159,8 @@ async fn register(remote: &Remote, product_key: &str, count: usize) -> anyhow::R
     remote
         .register(product_key, names, |batch| {
             for registered in batch {
-                let device =
-                    registered.map_err(|error| anyhow::anyhow!("{}: {}", error.device_name, error.message))?;
+                let device = registered
+                    .map_err(|error| anyhow::anyhow!("{}: {}", error.device_name, error.message))?;
                 devices.push(Identity {
                     name: device.device_name.into(),
                     secret: device.device_secret.into(),

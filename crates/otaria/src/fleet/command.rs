@@ -78,6 +78,9 @@ struct RunArgs {
     /// Watch the memory of this server process on the same machine.
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
+    /// Write every notice to this file: device, Unix milliseconds, version, number of the notice.
+    #[arg(long, value_name = "CSV")]
+    record: Option<PathBuf>,
     /// Start chance from this number.
     #[arg(long)]
     seed: Option<u64>,
@@ -165,12 +168,11 @@ async fn stay(args: RunArgs) -> anyhow::Result<()> {
     for trouble in fleet.recorder().troubles() {
         eprintln!("{trouble}");
     }
-    let report = Report::new(fleet.recorder(), growth_kib);
-    if args.json {
-        output::line(&serde_json::to_string(&report)?)
-    } else {
-        output::line(&report.to_string())
+    if let Some(path) = args.record {
+        fleet.recorder().write_csv(std::io::BufWriter::new(std::fs::File::create(path)?))?;
     }
+    let report = Report::new(fleet.recorder(), growth_kib);
+    if args.json { output::line(&serde_json::to_string(&report)?) } else { output::line(&report.to_string()) }
 }
 
 /// What memory grew by, in KiB; nothing if it shrank.

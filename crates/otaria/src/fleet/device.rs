@@ -79,7 +79,7 @@ impl Device {
                     recorder.lost(self.place, &why);
                 }
                 Err(why) => {
-                    self.site.recorder.trouble(|| format!("device {} cannot connect: {why:#}", self.place));
+                    self.trouble(|| format!("cannot connect: {why:#}"));
                 }
             }
             // Between half of it and all of it, so that a fleet does not come back in step.
@@ -89,13 +89,14 @@ impl Device {
         }
     }
 
-    async fn connect(&self) -> anyhow::Result<Link> {
+    async fn connect(&mut self) -> anyhow::Result<Link> {
         // The semaphore is never closed.
-        let _turn = self.site.doorstep.acquire().await;
+        let site = Arc::clone(&self.site);
+        let _turn = site.doorstep.acquire().await;
         timeout(CONNECT_PATIENCE, self.knock()).await?
     }
 
-    async fn knock(&self) -> anyhow::Result<Link> {
+    async fn knock(&mut self) -> anyhow::Result<Link> {
         let site = &self.site;
         let login =
             Login::new(self.kit, &site.product_key, &self.identity.name, &self.identity.secret, site.tls);
@@ -159,19 +160,17 @@ impl Device {
     /// Takes what the server published to the device.
     pub(super) fn take(&mut self, publish: &Publish) {
         let recorder = &self.site.recorder;
-        let own = ("/ota/device/upgrade/", &self.site.product_key, &self.identity.name);
-        let is_own = publish.topic.strip_prefix(own.0).and_then(|rest| rest.split_once('/'))
-            == Some((own.1.as_str(), own.2.as_str()));
-        if !is_own {
+        let names = publish.topic.strip_prefix("/ota/device/upgrade/").and_then(|rest| rest.split_once('/'));
+        if names != Some((self.site.product_key.as_str(), &*self.identity.name)) {
             count_up(&recorder.totals.odd_messages);
-            recorder.trouble(|| format!("device {} got a message on {}", self.place, publish.topic));
+            self.trouble(|| format!("got a message on {}", publish.topic));
             return;
         }
         let notice = match Notice::parse(&publish.payload) {
             Ok(notice) => notice,
             Err(why) => {
                 count_up(&recorder.totals.odd_messages);
-                recorder.trouble(|| format!("device {} got an unreadable notice: {why}", self.place));
+                self.trouble(|| format!("got an unreadable notice: {why}"));
                 return;
             }
         };
@@ -183,6 +182,11 @@ impl Device {
         let think = Duration::from_millis(self.draw(self.site.work_ms));
         let site = Arc::clone(&self.site);
         self.work = Some(Box::pin(update(site, self.place, notice, self.identity.temper, think)));
+    }
+
+    /// Notes something for the report.
+    pub(super) fn trouble(&self, text: impl FnOnce() -> String) {
+        self.site.recorder.trouble(self.place, text);
     }
 
     /// Chance for this device: uniform in `0..=most`.

@@ -145,12 +145,7 @@ mod tests {
         let (python, node, c) = (Some("1763712000"), Some("1763712000250"), Some("2524608000000"));
         for (id, timestamp, method, expected) in [
             (with_and, python, HmacSha1, "4fb869eeed6eb7804207f35505179a63c925ce9a"),
-            (
-                with_dot,
-                c,
-                HmacSha256,
-                "196c3d62ed528a3ccc6aaba8a116fd9e1371b43978b901a10508c2edcc649264",
-            ),
+            (with_dot, c, HmacSha256, "196c3d62ed528a3ccc6aaba8a116fd9e1371b43978b901a10508c2edcc649264"),
             (with_and, node, HmacSha1, "308de2fb6f6717a803cceb9079bdeb106094e380"),
             (with_and, python, HmacMd5, "c5e40b0e3c4105395495889242780dc1"),
             (

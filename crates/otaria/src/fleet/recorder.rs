@@ -22,8 +22,8 @@ pub(crate) struct DeviceRecord {
     pub(crate) connects: u32,
     /// The notices that it got, in their order.
     pub(crate) notices: Vec<Seen>,
-    /// The version that it last informed after an update, by its number; `None` while it has its first.
-    pub(crate) updated_to: Option<u16>,
+    /// The versions that it informed after updates, by their numbers, in their order.
+    pub(crate) updated_to: Vec<u16>,
     /// Packages that it downloaded and found right.
     pub(crate) downloads: u32,
 }
@@ -64,6 +64,7 @@ pub(crate) fn sum(sum: &AtomicU64) -> u64 {
 /// The records of a fleet.
 pub(crate) struct Recorder {
     clock: Stopwatch,
+    names: Vec<Box<str>>,
     devices: Vec<Mutex<DeviceRecord>>,
     versions: Mutex<Vec<String>>,
     troubles: Mutex<Vec<String>>,
@@ -71,11 +72,12 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// For so many devices; `clock` is the start that all instants count from.
-    pub(crate) fn new(devices: usize, clock: Stopwatch) -> Self {
+    /// For devices of these names; `clock` is the start that all instants count from.
+    pub(crate) fn new(names: Vec<Box<str>>, clock: Stopwatch) -> Self {
         Self {
             clock,
-            devices: (0..devices).map(|_| Mutex::default()).collect(),
+            devices: names.iter().map(|_| Mutex::default()).collect(),
+            names,
             versions: Mutex::default(),
             troubles: Mutex::default(),
             totals: Totals::default(),
@@ -94,7 +96,7 @@ impl Recorder {
     pub(crate) fn lost(&self, device: usize, why: &std::io::Error) {
         self.totals.online.fetch_sub(1, Ordering::Relaxed);
         count_up(&self.totals.lost);
-        self.trouble(|| format!("device {device} lost its connection: {why}"));
+        self.trouble(device, || format!("lost its connection: {why}"));
     }
 
     pub(crate) fn noticed(&self, device: usize, version: &str, wire_id: u64) {
@@ -112,15 +114,15 @@ impl Recorder {
 
     pub(crate) fn updated(&self, device: usize, version: &str) {
         let version = self.number_of(version);
-        self.devices[device].lock().updated_to = Some(version);
+        self.devices[device].lock().updated_to.push(version);
         count_up(&self.totals.updates);
     }
 
-    /// Keeps the first troubles for the report.
-    pub(crate) fn trouble(&self, text: impl FnOnce() -> String) {
+    /// Keeps the first troubles of all devices for the report.
+    pub(crate) fn trouble(&self, device: usize, text: impl FnOnce() -> String) {
         let mut troubles = self.troubles.lock();
         if troubles.len() < TROUBLES_MAX {
-            troubles.push(text());
+            troubles.push(format!("{}: {}", self.names[device], text()));
         }
     }
 
@@ -163,6 +165,20 @@ impl Recorder {
         Tally::new(notices.collect())
     }
 
+    /// Writes all notices in the order in which they came: device, wall clock in Unix milliseconds, version,
+    /// number of the notice.
+    pub(crate) fn write_csv(&self, mut out: impl std::io::Write) -> std::io::Result<()> {
+        let versions = self.versions();
+        writeln!(out, "device,unix_ms,version,id")?;
+        for notice in self.tally().notices() {
+            let name = usize::try_from(notice.device).ok().and_then(|place| self.names.get(place));
+            let version = versions.get(usize::from(notice.version));
+            let (name, version) = (name.map_or("", |name| name), version.map_or("", String::as_str));
+            writeln!(out, "{name},{},{version},{}", self.clock.unix_ms(notice.at), notice.wire_id)?;
+        }
+        out.flush()
+    }
+
     /// The start that all instants count from.
     pub(crate) fn clock(&self) -> Stopwatch {
         self.clock
@@ -175,7 +191,7 @@ mod tests {
 
     #[test]
     fn each_device_keeps_its_own_record() {
-        let recorder = Recorder::new(2, Stopwatch::start());
+        let recorder = Recorder::new(vec!["a".into(), "b".into()], Stopwatch::start());
         recorder.connected(1);
         recorder.noticed(1, "2.0.0", 7);
         recorder.noticed(1, "2.0.0", 8);
@@ -185,17 +201,25 @@ mod tests {
 
         let record = recorder.device(1);
         assert_eq!((record.connects, record.notices.len(), record.downloads), (1, 2, 1));
-        assert_eq!(record.updated_to, Some(recorder.number_of("2.0.0")));
+        assert_eq!(record.updated_to, [recorder.number_of("2.0.0")]);
         assert_eq!(recorder.tally().total(), 3);
         assert_eq!(recorder.tally().of_version(recorder.number_of("3.0.0")).total(), 1);
         assert_eq!(recorder.versions(), ["2.0.0", "3.0.0"]);
         assert_eq!(recorder.count(|record| record.connects > 0), 1);
+
+        let mut csv = Vec::new();
+        recorder.write_csv(&mut csv).unwrap();
+        let csv = String::from_utf8(csv).unwrap();
+        let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+        assert_eq!(lines[0], ["device", "unix_ms", "version", "id"]);
+        assert_eq!((lines[1][0], lines[1][2], lines[1][3]), ("b", "2.0.0", "7"));
+        assert_eq!((lines[3][0], lines[3][2], lines[3][3]), ("a", "3.0.0", "9"));
     }
 
     #[test]
     fn only_the_first_troubles_are_kept() {
-        let recorder = Recorder::new(0, Stopwatch::start());
-        (0..100).for_each(|n| recorder.trouble(|| n.to_string()));
+        let recorder = Recorder::new(vec!["a".into()], Stopwatch::start());
+        (0..100).for_each(|n| recorder.trouble(0, || n.to_string()));
         assert_eq!(recorder.troubles().len(), TROUBLES_MAX);
     }
 }

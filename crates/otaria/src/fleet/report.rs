@@ -55,7 +55,7 @@ impl Report {
                     notices: of_job.total(),
                     seconds: of_job.seconds(),
                     per_second: of_job.per_second(),
-                    updated: recorder.count(|record| record.updated_to == Some(number)),
+                    updated: recorder.count(|record| record.updated_to.contains(&number)),
                     version,
                 })
             })

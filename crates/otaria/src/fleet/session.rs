@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use futures_util::Stream;
 use rumqttc::mqttbytes::v4::{Packet, PubAck};
 use rumqttc::mqttbytes::{Error, QoS};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -135,7 +134,7 @@ impl<'device> Session<'device> {
     fn post(&mut self, packet: &Packet) {
         // A packet of ours is never as large as the limit.
         if let Err(error) = packet.write(&mut self.outbox, PACKET_MAX) {
-            self.device.site.recorder.trouble(|| format!("cannot encode {packet:?}: {error}"));
+            self.device.trouble(|| format!("cannot encode {packet:?}: {error}"));
         }
     }
 }

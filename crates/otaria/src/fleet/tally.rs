@@ -34,6 +34,11 @@ impl Tally {
         Self(self.0.iter().filter(|notice| notice.version == version).copied().collect())
     }
 
+    /// All of them.
+    pub(crate) fn notices(&self) -> &[Seen] {
+        &self.0
+    }
+
     pub(crate) fn total(&self) -> usize {
         self.0.len()
     }
@@ -75,8 +80,7 @@ impl Tally {
 
     /// How many attempts each device saw: notices with different numbers.
     pub(crate) fn attempts(&self) -> HashMap<u32, usize> {
-        let mut ids: Vec<(u32, u64)> =
-            self.0.iter().map(|notice| (notice.device, notice.wire_id)).collect();
+        let mut ids: Vec<(u32, u64)> = self.0.iter().map(|notice| (notice.device, notice.wire_id)).collect();
         ids.sort_unstable();
         ids.dedup();
         ids.iter().fold(HashMap::new(), |mut attempts, (device, _)| {

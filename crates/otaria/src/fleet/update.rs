@@ -93,7 +93,7 @@ impl Update {
             Failure::Download(text) => (-2, text),
             Failure::Check(text) => (-3, text),
         };
-        recorder.trouble(|| format!("device {}: step {step}: {text}", self.device));
+        recorder.trouble(self.device, || format!("step {step}: {text}"));
         progress(step, &text)
     }
 }

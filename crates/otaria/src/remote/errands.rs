@@ -11,7 +11,7 @@ use super::upload::{firmware_parts, list_parts};
 use super::{Remote, answer};
 
 /// Devices a call. The server takes more, but larger batches are not faster and cost both sides memory.
-pub(crate) const REGISTER_BATCH: usize = 10_000;
+const REGISTER_BATCH: usize = 10_000;
 
 /// Calls at a time: one that the server works on, and one on its way.
 const REGISTER_AT_A_TIME: usize = 2;

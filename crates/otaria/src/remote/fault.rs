@@ -26,9 +26,10 @@ pub(crate) fn explain(status: &Status) -> anyhow::Error {
 
     let pause = details.retry_info().and_then(|retry| retry.retry_delay);
     let advice = match (status.code(), pause) {
-        (_, Some(pause)) => {
-            Some(format!("try again in {:.1} s; `serve --api-quota off` lifts the quotas", pause.as_secs_f64()))
-        }
+        (_, Some(pause)) => Some(format!(
+            "try again in {:.1} s; `serve --api-quota off` lifts the quotas",
+            pause.as_secs_f64()
+        )),
         (code, None) => advice(code).map(str::to_owned),
     };
     if let Some(advice) = advice {

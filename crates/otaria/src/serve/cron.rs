@@ -10,7 +10,7 @@ use otaria_ports::store::Member;
 use tokio_cron_scheduler::{Job, JobScheduler};
 
 /// Starts all periodic work. It ends with [`JobScheduler::shutdown`].
-pub async fn start(
+pub(crate) async fn start(
     shell: &Arc<Shell>,
     clock: &Arc<dyn Clock>,
     member: Member,

@@ -12,14 +12,14 @@ use crate::keyfile::private;
 
 /// A data directory that this process holds until it ends.
 #[derive(Debug)]
-pub struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     _lock: File,
 }
 
 impl Folder {
     /// Makes the folder if need be, and takes its lock.
-    pub fn open(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         make_private(path).with_context(|| format!("making the data directory {}", path.display()))?;
         let lock_path = path.join("lock");
         let lock = private(OpenOptions::new().create(true).write(true).truncate(false)).open(&lock_path);
@@ -37,22 +37,22 @@ impl Folder {
     }
 
     /// The folder.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The database file.
-    pub fn database(&self) -> PathBuf {
+    pub(crate) fn database(&self) -> PathBuf {
         self.path.join("otaria.db")
     }
 
     /// Where packages and lists lie.
-    pub fn objects(&self) -> PathBuf {
+    pub(crate) fn objects(&self) -> PathBuf {
         self.path.join("objects")
     }
 
     /// The master key; drawn at the first start.
-    pub fn master_key(&self, ids: &dyn Ids) -> anyhow::Result<[u8; MASTER_KEY_BYTES]> {
+    pub(crate) fn master_key(&self, ids: &dyn Ids) -> anyhow::Result<[u8; MASTER_KEY_BYTES]> {
         let path = self.path.join("master-key");
         match fs::read(&path) {
             Ok(bytes) => bytes.as_slice().try_into().with_context(|| {

@@ -25,7 +25,7 @@ const WAITING: usize = 4 * BATCH_MAX;
 const OUTCOMES: usize = 1_024;
 
 /// See the module.
-pub struct QueueInbox {
+pub(crate) struct QueueInbox {
     shell: Arc<Shell>,
     reports: mpsc::Sender<(Report, Answer)>,
     outcomes: mpsc::Sender<Vec<Settled>>,
@@ -33,7 +33,7 @@ pub struct QueueInbox {
 
 impl QueueInbox {
     /// Starts the tasks that write batches. They end when the inbox is dropped.
-    pub fn start(shell: Arc<Shell>, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub(crate) fn start(shell: Arc<Shell>, clock: Arc<dyn Clock>) -> Arc<Self> {
         let (reports, reported) = mpsc::channel(WAITING);
         let (outcomes, settled) = mpsc::channel(OUTCOMES);
         tokio::spawn(take_reports(Arc::clone(&shell), Arc::clone(&clock), reported));

@@ -23,20 +23,20 @@ const REST_MAX: Duration = Duration::from_secs(5);
 
 /// What every loop works with.
 #[derive(Clone)]
-pub struct Loops {
+pub(crate) struct Loops {
     /// What the process shares.
-    pub shell: Arc<Shell>,
+    pub(crate) shell: Arc<Shell>,
     /// The clock.
-    pub clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Turns `true` when the server stops.
-    pub stop: watch::Receiver<bool>,
+    pub(crate) stop: watch::Receiver<bool>,
     /// Rings when the dispatcher has news.
-    pub news: Arc<Bell>,
+    pub(crate) news: Arc<Bell>,
 }
 
 impl Loops {
     /// Spawns all loops. The owner is given back through the channel's last value when they have ended.
-    pub fn spawn(self, owner: Owner, tasks: &mut JoinSet<()>) {
+    pub(crate) fn spawn(self, owner: Owner, tasks: &mut JoinSet<()>) {
         let (owned, owning) = watch::channel(Arc::new(owner.owned().clone()));
         tasks.spawn(self.clone().own(owner, owned));
         tasks.spawn(self.clone().dispatch(owning.clone()));

@@ -50,14 +50,14 @@ const PER_SECOND: &[(u32, &[&str])] = &[
 ];
 
 /// See the module.
-pub struct GovernedQuotas {
+pub(crate) struct GovernedQuotas {
     actions: BTreeMap<&'static str, DefaultKeyedRateLimiter<AccountNo>>,
     clock: DefaultClock,
 }
 
 impl GovernedQuotas {
     /// The seed API's limits.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let actions = PER_SECOND.iter().flat_map(|(per_second, actions)| {
             let quota = Quota::per_second(NonZeroU32::new(*per_second).unwrap_or(NonZeroU32::MIN));
             actions.iter().map(move |action| (*action, RateLimiter::keyed(quota)))

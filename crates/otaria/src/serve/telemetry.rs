@@ -10,7 +10,7 @@ use crate::config::{LogConfig, LogFormat};
 const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Starts logging. `RUST_LOG` goes before the configured filter.
-pub fn start_logs(config: &LogConfig) -> anyhow::Result<()> {
+pub(crate) fn start_logs(config: &LogConfig) -> anyhow::Result<()> {
     let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
         Ok(filter) if !filter.is_empty() => filter,
         _ => config.filter.clone(),
@@ -26,7 +26,7 @@ pub fn start_logs(config: &LogConfig) -> anyhow::Result<()> {
 }
 
 /// Installs the recorder of all metrics. Must come before anything keeps the handle of a metric.
-pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
+pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)
         .context("setting buckets")?;

@@ -14,7 +14,7 @@ use otaria_engine::ownership::Owner;
 use otaria_engine::{Commands, Deps, Shell};
 use otaria_mqtt::{EventFeed, Gateway, GatewayConfig, NoticePusher, Ports, TlsConfig};
 use otaria_objects::FolderObjects;
-use otaria_openapi::{Check, FaceParts, HttpFace, StorePackages};
+use otaria_openapi::{Check, FaceParts, HttpFace, StorePackages, StoreRejects};
 use otaria_ports::bell::Bell;
 use otaria_ports::bus::LocalBus;
 use otaria_ports::clock::Clock;
@@ -49,7 +49,7 @@ const LEASE: Duration = Duration::from_secs(15);
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// A server that runs.
-pub struct Server {
+pub(crate) struct Server {
     addresses: Addresses,
     key_file: std::path::PathBuf,
     new_key: Option<AccessKey>,
@@ -75,7 +75,7 @@ struct Addresses {
 
 impl Server {
     /// Starts everything; returns when all faces listen.
-    pub async fn start(config: Config) -> anyhow::Result<Self> {
+    pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
         let metrics = telemetry::start_metrics()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(SystemIds);
@@ -166,6 +166,7 @@ impl Server {
             clock: Arc::clone(&clock),
             link_key: LinkKey::from_master(&master),
             packages: Arc::new(StorePackages(Arc::clone(&store))),
+            rejects: Arc::new(StoreRejects(Arc::clone(&store))),
             objects: Arc::clone(&objects),
             ready: ready_check(Arc::clone(&shell)),
             metrics: Arc::new(move || metrics.render()),
@@ -202,7 +203,7 @@ impl Server {
     }
 
     /// Tells where the faces are, and once the new admin key.
-    pub fn announce(&self, json: bool) -> anyhow::Result<()> {
+    pub(crate) fn announce(&self, json: bool) -> anyhow::Result<()> {
         let Addresses { grpc, http, mqtt, mqtt_tls } = self.addresses;
         tracing::info!(%grpc, %http, %mqtt, "ready");
         if json {
@@ -226,7 +227,7 @@ impl Server {
     }
 
     /// Waits until a face ends by itself, which none should.
-    pub async fn died(&self) -> &'static str {
+    pub(crate) async fn died(&self) -> &'static str {
         let mut faces = self.faces.lock().await;
         match faces.join_next().await {
             Some(Ok(name)) => name,
@@ -235,7 +236,7 @@ impl Server {
     }
 
     /// Stops: no new work, what is under way ends, leases are handed over, the store is closed.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         let Self { http, stop_faces, stop_loops, faces, mut loops, mut cron, store, .. } = self;
         http.drain();
         stop_faces.send_replace(true);
@@ -338,6 +339,12 @@ fn ready_check(shell: Arc<Shell>) -> otaria_openapi::ReadyCheck {
 }
 
 fn server_info(config: &Config, addresses: &Addresses) -> ServerInfo {
-    let _ = (config, addresses, FaceKind::Grpc, std::marker::PhantomData::<FaceAddress>);
-    unreachable!()
+    let face = |kind, address: SocketAddr, tls| FaceAddress { kind, address: address.to_string(), tls };
+    let mut faces = vec![
+        face(FaceKind::Grpc, addresses.grpc, config.grpc.tls_certificate.is_some()),
+        face(FaceKind::Http, addresses.http, config.http.tls_certificate.is_some()),
+        face(FaceKind::Mqtt, addresses.mqtt, false),
+    ];
+    faces.extend(addresses.mqtt_tls.map(|address| face(FaceKind::Mqtt, address, true)));
+    ServerInfo { version: env!("CARGO_PKG_VERSION").into(), faces, api_quota: config.limits.api_quota }
 }

@@ -1,0 +1,109 @@
+//! Tasks: what is open, what is due, what became of them.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use otaria_core::ids::{DeviceId, JobNo};
+use otaria_core::shard::{SHARDS, Shard};
+use otaria_core::task::TaskKey;
+use otaria_core::time::Timestamp;
+use otaria_ports::store::{
+    OwnedShards, StoreError, Task, TaskChange, TaskFilter, TaskPage, Tasks, VersionReport,
+};
+use sqlx::query;
+
+use crate::sql::tasks as sql;
+use crate::sqlite::{Lane, SqliteStore};
+use crate::{changes, devices, listing, rows, text};
+
+#[async_trait]
+impl Tasks for SqliteStore {
+    async fn open_tasks(&self, devices: &[DeviceId]) -> Result<Vec<Task>, StoreError> {
+        let mut devices: Vec<i64> = devices.iter().map(|device| device.0).collect();
+        devices.sort_unstable();
+        devices.dedup();
+        let open = self.rows("reading open tasks", query(sql::OPEN).bind(text::numbers(devices))).await?;
+        open.iter().map(rows::task).collect()
+    }
+
+    async fn tasks(&self, keys: &[TaskKey]) -> Result<Vec<Task>, StoreError> {
+        let mut ids: Vec<i64> = keys.iter().map(|key| (key.job.0 << 32) | i64::from(key.seq)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let found = self.rows("reading tasks", query(sql::BY_ID).bind(text::numbers(ids))).await?;
+        let found = found.iter().map(rows::task).collect::<Result<Vec<_>, _>>()?;
+        // The row is found by job and place; the device is part of the key too.
+        let asked: HashSet<&TaskKey> = keys.iter().collect();
+        Ok(found.into_iter().filter(|task| asked.contains(&task.key)).collect())
+    }
+
+    async fn due(&self, shards: &[Shard], now: Timestamp, limit: usize) -> Result<Vec<Task>, StoreError> {
+        let due = query(sql::DUE)
+            .bind(text::numbers(shards.iter().map(|shard| i64::from(shard.0))))
+            .bind(now.millis())
+            .bind(shards.len() == SHARDS)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        self.rows("reading due tasks", due).await?.iter().map(rows::task).collect()
+    }
+
+    async fn next_due(&self, shards: &[Shard]) -> Result<Option<Timestamp>, StoreError> {
+        let next = query(sql::NEXT_DUE)
+            .bind(text::numbers(shards.iter().map(|shard| i64::from(shard.0))))
+            .bind(shards.len() == SHARDS);
+        let row = self.row("reading the next deadline", next).await?;
+        let at = row.map(|row| rows::Of { table: "task", row: &row }.at("due_at"));
+        at.transpose()
+    }
+
+    async fn claim(
+        &self,
+        owner: &OwnedShards,
+        changes: &[TaskChange],
+        now: Timestamp,
+    ) -> Result<Vec<bool>, StoreError> {
+        let (owner, changes) = (owner.clone(), changes.to_vec());
+        let work = self.writer.run(Lane::Api, changes.len(), "claiming tasks", move |tx| {
+            Box::pin(async move { changes::apply(tx, Some(&owner), &changes, now).await })
+        });
+        work.await
+    }
+
+    async fn settle(&self, changes: &[TaskChange], now: Timestamp) -> Result<Vec<bool>, StoreError> {
+        let changes = changes.to_vec();
+        let work = self.writer.run(Lane::Api, changes.len(), "settling tasks", move |tx| {
+            Box::pin(async move { changes::apply(tx, None, &changes, now).await })
+        });
+        work.await
+    }
+
+    async fn take_reports(
+        &self,
+        versions: &[VersionReport],
+        changes: &[TaskChange],
+        now: Timestamp,
+    ) -> Result<Vec<bool>, StoreError> {
+        let (versions, changes) = (versions.to_vec(), changes.to_vec());
+        let rows = versions.len() + changes.len();
+        let work = self.writer.run(Lane::Reports, rows, "taking reports", move |tx| {
+            Box::pin(async move {
+                devices::keep_versions(tx, &versions).await?;
+                changes::apply(tx, None, &changes, now).await
+            })
+        });
+        work.await
+    }
+
+    async fn list_tasks(
+        &self,
+        job: JobNo,
+        filter: &TaskFilter,
+        after: u32,
+        limit: usize,
+    ) -> Result<TaskPage, StoreError> {
+        if filter.devices.is_empty() {
+            listing::page(self, job, filter.status, after, limit).await
+        } else {
+            listing::page_of(self, job, filter, after, limit).await
+        }
+    }
+}

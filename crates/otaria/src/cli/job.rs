@@ -1,0 +1,196 @@
+//! `otaria job`.
+
+use clap::{Args, Subcommand};
+use otaria_proto::v1::{
+    CancelOtaTaskByJobRequest, ListOtaJobByFirmwareRequest, QueryOtaJobRequest, QueryOtaJobResponse,
+};
+
+use super::job_create::{self, CreateArgs, VerifyArgs};
+use super::link::LinkArgs;
+use super::output::{Table, facts, instant, json_line, line, word};
+use super::watch;
+use crate::remote::{Remote, answer};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobCommand {
+    /// Roll a package out to devices
+    #[command(after_help = "\
+Examples:
+  otaria job create --firmware FIRMWARE_ID pump-0001 pump-0002 --watch
+  otaria job create --firmware FIRMWARE_ID --list-file names.txt --maximum-per-minute 600
+  otaria job create --firmware FIRMWARE_ID --all --src-version 1.0.0 --schedule-time 2026-12-01T02:00:00Z
+  otaria job create --firmware FIRMWARE_ID --all --retry-interval 10 --retry-count 2 --timeout 60")]
+    Create(Box<CreateArgs>),
+    /// Prove a package on a few devices, which upgrade jobs need
+    #[command(after_help = "Examples:\n  otaria job verify --firmware FIRMWARE_ID pump-0001 --watch")]
+    Verify(VerifyArgs),
+    /// Tell everything about a job
+    #[command(after_help = "Examples:\n  otaria job show JOB_ID\n  otaria job show JOB_ID --json")]
+    Show {
+        /// The job
+        id: String,
+    },
+    /// List the jobs of a package, newest first
+    #[command(after_help = "Examples:\n  otaria job list --firmware FIRMWARE_ID")]
+    List {
+        /// The package
+        #[arg(long, value_name = "ID")]
+        firmware: String,
+    },
+    /// Follow a job until it ends
+    #[command(after_help = "Examples:\n  otaria job watch JOB_ID\n  otaria job watch JOB_ID --json")]
+    Watch {
+        /// The job
+        id: String,
+    },
+    /// Cancel tasks of a job: all that are not final, or those in the statuses named
+    #[command(after_help = "\
+Examples:
+  otaria job cancel JOB_ID
+  otaria job cancel JOB_ID --queued    devices that were told already go on")]
+    Cancel(CancelArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CancelArgs {
+    /// The job
+    id: String,
+    /// The whole job, if it has not begun
+    #[arg(long)]
+    scheduled: bool,
+    /// Tasks that wait to be notified
+    #[arg(long)]
+    queued: bool,
+    /// Tasks that were notified
+    #[arg(long)]
+    notified: bool,
+    /// Tasks whose devices reported progress
+    #[arg(long)]
+    in_progress: bool,
+    /// Tasks that wait for confirmation
+    #[arg(long)]
+    unconfirmed: bool,
+}
+
+pub(super) async fn run(command: JobCommand, link: &LinkArgs) -> anyhow::Result<()> {
+    match command {
+        JobCommand::Create(args) => job_create::create(*args, link).await,
+        JobCommand::Verify(args) => job_create::verify(args, link).await,
+        JobCommand::Show { id } => show(id, link).await,
+        JobCommand::List { firmware } => list(firmware, link).await,
+        JobCommand::Watch { id } => watch::follow(&link.connect().await?, &id, link.json).await,
+        JobCommand::Cancel(args) => cancel(args, link).await,
+    }
+}
+
+async fn show(job_id: String, link: &LinkArgs) -> anyhow::Result<()> {
+    let remote = link.connect().await?;
+    let job = answer(remote.jobs().query_ota_job(QueryOtaJobRequest { job_id })).await?;
+    if link.json {
+        return json_line("QueryOTAJobResponse", &job);
+    }
+    let minutes = |value: Option<i32>| value.map(|minutes| format!("{minutes} min")).unwrap_or_default();
+    let retry = job.retry_count.map(|count| format!("{count} after {}", minutes(job.retry_interval)));
+    let tags = job.tags.iter().map(|tag| format!("{}={}", tag.key, tag.value)).collect::<Vec<_>>();
+    facts(&[
+        ("id", job.job_id.clone()),
+        ("status", word(job.job_status().as_str_name(), "JOB_STATUS_")),
+        ("kind", word(job.job_type().as_str_name(), "JOB_TYPE_")),
+        ("firmware", format!("{} ({})", job.firmware_id, job.name)),
+        ("product", job.product_key.clone()),
+        ("version", job.dest_version.clone()),
+        ("from", job.src_versions.join(" ")),
+        ("targets", word(job.target_selection().as_str_name(), "TARGET_SELECTION_")),
+        ("gray percent", job.gray_percent.clone().unwrap_or_default()),
+        ("pace", format!("{} a minute", job.maximum_per_minute)),
+        ("retries", retry.unwrap_or_default()),
+        ("timeout", minutes(job.timeout_in_minutes)),
+        ("offer timeout", minutes(job.offer_timeout_in_minutes)),
+        ("overwrite", word(job.overwrite_mode().as_str_name(), "OVERWRITE_MODE_")),
+        ("push", if job.need_push { "yes" } else { "no" }.to_owned()),
+        ("confirm", if job.need_confirm { "yes" } else { "no" }.to_owned()),
+        ("tags", tags.join(" ")),
+        ("created", instant(job.utc_create.as_ref())),
+        ("begins", instant(job.utc_schedule_time.as_ref())),
+        ("ends by", instant(job.utc_schedule_finish_time.as_ref())),
+        ("began", instant(job.utc_start_time.as_ref())),
+        ("ended", instant(job.utc_end_time.as_ref())),
+    ])?;
+    line("")?;
+    progress(&job)
+}
+
+fn progress(job: &QueryOtaJobResponse) -> anyhow::Result<()> {
+    let expansion = job.expansion.clone().unwrap_or_default();
+    let counts = job.task_counts.unwrap_or_default();
+    let reading = if expansion.complete { "" } else { ", still reading" };
+    facts(&[
+        (
+            "devices",
+            format!(
+                "{} = {} tasks + {} skipped + {} rejected{reading}",
+                expansion.lines, expansion.tasks, expansion.skipped, expansion.rejected
+            ),
+        ),
+        ("tasks", watch::describe(&counts)),
+        ("notices", job.notices_written.to_string()),
+        ("rejects", job.reject_file_url.clone().unwrap_or_default()),
+    ])
+}
+
+async fn list(firmware_id: String, link: &LinkArgs) -> anyhow::Result<()> {
+    let remote = link.connect().await?;
+    let mut request = ListOtaJobByFirmwareRequest { firmware_id, ..ListOtaJobByFirmwareRequest::default() };
+    let mut table = Table::new(&["ID", "STATUS", "KIND", "TARGETS", "CREATED", "ENDED"]);
+    loop {
+        let page = answer(remote.jobs().list_ota_job_by_firmware(request.clone())).await?;
+        for job in &page.jobs {
+            if link.json {
+                json_line("SimpleOTAJobInfo", job)?;
+                continue;
+            }
+            table.row([
+                job.job_id.clone(),
+                word(job.job_status().as_str_name(), "JOB_STATUS_"),
+                word(job.job_type().as_str_name(), "JOB_TYPE_"),
+                word(job.target_selection().as_str_name(), "TARGET_SELECTION_"),
+                instant(job.utc_create.as_ref()),
+                instant(job.utc_end_time.as_ref()),
+            ]);
+        }
+        if !link.json {
+            table.print()?;
+        }
+        if page.next_page_token.is_empty() {
+            return Ok(());
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+async fn cancel(args: CancelArgs, link: &LinkArgs) -> anyhow::Result<()> {
+    let remote = link.connect().await?;
+    let any = args.scheduled || args.queued || args.notified || args.in_progress || args.unconfirmed;
+    let flag = |given: bool| Some(given || !any);
+    let request = CancelOtaTaskByJobRequest {
+        cancel_scheduled_task: flag(args.scheduled),
+        cancel_queued_task: flag(args.queued),
+        cancel_notified_task: flag(args.notified),
+        cancel_in_progress_task: flag(args.in_progress),
+        cancel_unconfirmed_task: flag(args.unconfirmed),
+        job_id: args.id,
+    };
+    let job_id = request.job_id.clone();
+    let cancelled = answer(remote.tasks().cancel_ota_task_by_job(request)).await?;
+    if link.json {
+        return json_line("CancelOTATaskByJobResponse", &cancelled);
+    }
+    summary(&remote, job_id).await
+}
+
+async fn summary(remote: &Remote, job_id: String) -> anyhow::Result<()> {
+    let job = answer(remote.jobs().query_ota_job(QueryOtaJobRequest { job_id })).await?;
+    let status = word(job.job_status().as_str_name(), "JOB_STATUS_");
+    line(&format!("job {} is {status}", job.job_id))?;
+    progress(&job)
+}
