@@ -7,6 +7,14 @@ use otaria_core::ids::JobNo;
 use otaria_core::task::{TaskPolicy, TaskStatus};
 use otaria_ports::store::{Firmware, Job, Store, StoreError};
 
+/// What is known of jobs, and which are to be read.
+struct Found {
+    facts: BTreeMap<JobNo, Arc<JobFacts>>,
+    missing: Vec<JobNo>,
+    /// How often something had been forgotten when this was looked up.
+    forgotten: u64,
+}
+
 /// A job with its package and what follows from both.
 #[derive(Debug)]
 pub struct JobFacts {
@@ -54,20 +62,9 @@ impl JobBook {
         store: &dyn Store,
         jobs: &BTreeSet<JobNo>,
     ) -> Result<BTreeMap<JobNo, Arc<JobFacts>>, StoreError> {
-        let mut found = BTreeMap::new();
-        let mut missing = Vec::new();
-        let forgotten = {
-            let pages = self.lock();
-            for no in jobs {
-                match pages.known.get(no) {
-                    Some(facts) => drop(found.insert(*no, Arc::clone(facts))),
-                    None => missing.push(*no),
-                }
-            }
-            pages.forgotten
-        };
+        let Found { mut facts, missing, forgotten } = self.find(jobs);
         if missing.is_empty() {
-            return Ok(found);
+            return Ok(facts);
         }
         for job in store.jobs_by_no(&missing).await? {
             let Some(firmware) = store.firmware_by_no(job.firmware).await? else {
@@ -75,16 +72,34 @@ impl JobBook {
                 return Err(StoreError::Corrupt { table: "job", reason });
             };
             let policy = job.new.policy.for_tasks(firmware.new.dest_version.clone());
-            found.insert(job.no, Arc::new(JobFacts { job, firmware, policy }));
+            facts.insert(job.no, Arc::new(JobFacts { job, firmware, policy }));
         }
-        let mut pages = self.lock();
-        if pages.forgotten == forgotten {
-            pages.known.extend(found.iter().map(|(no, facts)| (*no, Arc::clone(facts))));
-            while pages.known.len() > KEPT {
-                pages.known.pop_first();
+        self.keep(&facts, forgotten);
+        Ok(facts)
+    }
+
+    fn find(&self, jobs: &BTreeSet<JobNo>) -> Found {
+        let pages = self.lock();
+        let mut found = Found { facts: BTreeMap::new(), missing: Vec::new(), forgotten: pages.forgotten };
+        for no in jobs {
+            match pages.known.get(no) {
+                Some(facts) => drop(found.facts.insert(*no, Arc::clone(facts))),
+                None => found.missing.push(*no),
             }
         }
-        Ok(found)
+        found
+    }
+
+    /// Keeps what was read, unless something was forgotten since then.
+    fn keep(&self, facts: &BTreeMap<JobNo, Arc<JobFacts>>, forgotten: u64) {
+        let mut pages = self.lock();
+        if pages.forgotten != forgotten {
+            return;
+        }
+        pages.known.extend(facts.iter().map(|(no, facts)| (*no, Arc::clone(facts))));
+        while pages.known.len() > KEPT {
+            pages.known.pop_first();
+        }
     }
 
     /// One job.
@@ -112,5 +127,39 @@ impl JobBook {
     fn lock(&self) -> MutexGuard<'_, Pages> {
         // A panic elsewhere cannot leave the pages half-changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use otaria_ports::events::NoEvents;
+    use otaria_ports::store::contract::world::World;
+    use otaria_ports::store::memory::MemoryStore;
+
+    use super::*;
+
+    #[test]
+    fn what_was_read_before_a_job_changed_is_not_kept_after_it() {
+        let store = MemoryStore::new(Arc::new(NoEvents));
+        let world = async {
+            let world = World::new(&store).await;
+            world.job("job1", &[]).await
+        };
+        let job = world.now_or_never().unwrap().no;
+        let book = JobBook::default();
+        let asked = BTreeSet::from([job]);
+        let read = || book.get(&store, &asked).now_or_never().unwrap().unwrap();
+
+        // A reader is under way while the job changes.
+        let before = book.find(&asked);
+        let facts = read();
+        book.forget(job);
+        book.keep(&facts, before.forgotten);
+        assert_eq!(book.find(&asked).missing, [job]);
+
+        assert!(Arc::ptr_eq(&read()[&job], &read()[&job]), "otherwise it is kept");
+        book.forget_all();
+        assert_eq!(book.find(&asked).missing, [job]);
     }
 }

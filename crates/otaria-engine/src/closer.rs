@@ -135,14 +135,8 @@ impl Closer {
 
     async fn begin(&self, job: &Job, now: Timestamp) -> Result<(), CommandError> {
         let Ok(to) = job.status.on(JobEvent::Started) else { return Ok(()) };
-        let change = JobMove {
-            job: job.no,
-            from: job.status,
-            to,
-            only_if_done: false,
-            fence: false,
-            firmware: None,
-        };
+        let change =
+            JobMove { job: job.no, from: job.status, to, only_if_done: false, fence: false, firmware: None };
         let moved = self.shell.deps.store.move_job(&change, now).await;
         // Told in any case: a call that failed may have moved the job, and nobody would hear of it.
         self.shell.job_opened(job.no);
@@ -167,7 +161,8 @@ impl Closer {
             let from = FirmwareStatus::Verifying;
             (from, from.on(FirmwareEvent::VerifyJobEnded { all_succeeded }).unwrap_or(from))
         });
-        let change = JobMove { job: job.no, from: job.status, to, only_if_done: true, fence: false, firmware };
+        let change =
+            JobMove { job: job.no, from: job.status, to, only_if_done: true, fence: false, firmware };
         let moved = self.shell.deps.store.move_job(&change, now).await;
         self.shell.job_changed(job.no);
         if moved? {

@@ -106,7 +106,8 @@ pub(crate) async fn step(
     let (slice, chunk) = match &current.source {
         SourceKind::Product => (product_slice(shell, &facts, cursor).await?, None),
         SourceKind::Names | SourceKind::File { .. } => {
-            let chunk = match kept.filter(|chunk| chunk.offset == cursor.offset && !chunk.last_slice(&cursor)) {
+            let chunk = match kept.filter(|chunk| chunk.offset == cursor.offset && !chunk.last_slice(&cursor))
+            {
                 Some(chunk) => chunk,
                 None => read_chunk(shell, &facts, &current.source, cursor.offset).await?,
             };
@@ -189,8 +190,7 @@ async fn list_slice(
 ) -> Result<Slice, CommandError> {
     let job = &facts.job;
     let names = chunk.names(cursor.slice);
-    let found =
-        shell.deps.store.resolve(job.product, job.upto, &facts.firmware.new.module, &names).await?;
+    let found = shell.deps.store.resolve(job.product, job.upto, &facts.firmware.new.module, &names).await?;
     let last_slice = cursor.slice + 1 >= chunk.slices();
     let to = if last_slice {
         Cursor { offset: chunk.end, slice: 0, after: None }

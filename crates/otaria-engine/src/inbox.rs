@@ -83,10 +83,7 @@ async fn take_batch(
     Err(CommandError::Unavailable(source))
 }
 
-async fn facts_of(
-    shell: &Shell,
-    tasks: &[Task],
-) -> Result<BTreeMap<JobNo, Arc<JobFacts>>, CommandError> {
+async fn facts_of(shell: &Shell, tasks: &[Task]) -> Result<BTreeMap<JobNo, Arc<JobFacts>>, CommandError> {
     let jobs = tasks.iter().map(|task| task.key.job).collect();
     Ok(shell.book.get(&*shell.deps.store, &jobs).await?)
 }
@@ -182,11 +179,7 @@ fn tell(shell: &Shell, changes: impl Iterator<Item = TaskChange>, now: Timestamp
 ///
 /// # Errors
 /// When the store is not available. The gateway may repeat; a lost word costs one more delivery.
-pub async fn settle(
-    shell: &Arc<Shell>,
-    outcomes: &[Settled],
-    now: Timestamp,
-) -> Result<(), CommandError> {
+pub async fn settle(shell: &Arc<Shell>, outcomes: &[Settled], now: Timestamp) -> Result<(), CommandError> {
     // A task may be in here more than once: offered, failed and offered again within one batch.
     let mut written: BTreeMap<TaskKey, Vec<&Settled>> = BTreeMap::new();
     for settled in outcomes.iter().filter(|settled| settled.outcome == Outcome::Written) {

@@ -1,9 +1,13 @@
 //! What a connected device costs the gateway, and how many notices a second it writes.
 //!
-//! `cargo run --release -p otaria-mqtt --example gateway_load -- 10000`
+//! `cargo run --release -p otaria-mqtt --example gateway_load -- 10000 [tls]`
 //!
 //! The devices live in a child process, so that the memory printed is the gateway's alone. Every device
 //! logs in by HMAC with `_ss=1`; the child counts the notices that really arrive.
+//!
+//! 2026-11-21, reference machine (2 cores, both ends on them), 10,000 devices: 1.4 KiB a device idle and 1.6
+//! after pushes, 105,000 to 131,000 notices a second, logins within 0.4 s. Over TLS: 8.9 and 9.1 KiB, 73,000
+//! to 115,000 notices a second, logins within 4.5 s.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -18,19 +22,24 @@ use otaria_core::ids::{AccountNo, DeviceId, DeviceName, JobNo, ModuleName, Produ
 use otaria_core::shard::Shard;
 use otaria_core::task::{Report, TaskKey};
 use otaria_core::time::Timestamp;
-use otaria_mqtt::{EventFeed, Gateway, GatewayConfig, NoticePusher, Ports};
+use otaria_mqtt::{EventFeed, Gateway, GatewayConfig, NoticePusher, Ports, TlsConfig};
 use otaria_ports::Unavailable;
 use otaria_ports::auth::{DeviceCredential, FixedAuth};
 use otaria_ports::clock::Clock;
 use otaria_ports::inbox::{Fetched, Inbox};
 use otaria_ports::presence::{LocalPresence, Presence};
 use otaria_ports::pusher::{Notice, Offer, OfferedFile, Outcome, Pusher, Settled, SignMethod};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 const PRODUCT: &str = "a1Load";
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const ROUNDS: usize = 5;
+/// Tells the child which certificate to trust; empty for no TLS.
+const TRUSTED: &str = "GATEWAY_LOAD_TRUSTED";
 
 struct HostClock;
 
@@ -106,11 +115,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some("devices") => runtime.block_on(devices(&arguments[2], arguments[3].parse()?)),
-        count => runtime.block_on(gateway(count.unwrap_or("10000").parse()?)),
+        count => {
+            let is_tls = arguments.get(2).is_some_and(|argument| argument == "tls");
+            runtime.block_on(gateway(count.unwrap_or("10000").parse()?, is_tls))
+        }
     }
 }
 
-async fn gateway(count: usize) -> Result<(), Box<dyn std::error::Error>> {
+async fn gateway(count: usize, is_tls: bool) -> Result<(), Box<dyn std::error::Error>> {
     let mut devices = HashMap::new();
     let product = ProductKey::parse(PRODUCT)?;
     for n in 0..count {
@@ -130,13 +142,18 @@ async fn gateway(count: usize) -> Result<(), Box<dyn std::error::Error>> {
         pusher: pusher.clone(),
         feed: EventFeed::start(),
     };
+    let own = rcgen::generate_simple_self_signed(vec!["localhost".into()])?;
+    let (chain, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+    let tls = TlsConfig::from_pem(([127, 0, 0, 1], 0).into(), chain.as_bytes(), key.as_bytes())?;
     let config = GatewayConfig {
+        tls: Some(tls),
         plain: Some(([127, 0, 0, 1], 0).into()),
         connects_per_second: 100_000,
         ..GatewayConfig::default()
     };
     let gateway = Gateway::bind(config, ports)?;
-    let address = gateway.plain_address().ok_or("no address")?;
+    let address = if is_tls { gateway.tls_address() } else { gateway.plain_address() };
+    let address = address.ok_or("no address")?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(gateway.run(async move {
         let _ = stopped.await;
@@ -147,6 +164,7 @@ async fn gateway(count: usize) -> Result<(), Box<dyn std::error::Error>> {
     let started = clock.now();
     let mut child = Command::new(std::env::current_exe()?)
         .args(["devices", &address.to_string(), &count.to_string()])
+        .env(TRUSTED, if is_tls { chain } else { String::new() })
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -229,8 +247,9 @@ async fn push_all(
 /// The child: many devices on plain sockets.
 async fn devices(address: &str, count: usize) -> Result<(), Box<dyn std::error::Error>> {
     static NOTICES: AtomicUsize = AtomicUsize::new(0);
+    let tls = connector()?;
     for first in (0..count).step_by(200) {
-        let logins = (first..count.min(first + 200)).map(|n| log_in(address.to_owned(), n));
+        let logins = (first..count.min(first + 200)).map(|n| log_in(address.to_owned(), n, tls.clone()));
         for login in logins.map(tokio::spawn).collect::<Vec<_>>() {
             let mut socket = login.await??;
             tokio::spawn(async move {
@@ -258,7 +277,28 @@ async fn devices(address: &str, count: usize) -> Result<(), Box<dyn std::error::
 
 static NOTICE_BYTES: AtomicUsize = AtomicUsize::new(0);
 
-async fn log_in(address: String, n: usize) -> std::io::Result<TcpStream> {
+type Socket = Box<dyn Stream>;
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+fn connector() -> Result<Option<TlsConnector>, Box<dyn std::error::Error>> {
+    let trusted = std::env::var(TRUSTED)?;
+    if trusted.is_empty() {
+        return Ok(None);
+    }
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(trusted.as_bytes())?)?;
+    let config =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+    Ok(Some(Arc::new(config).into()))
+}
+
+async fn log_in(address: String, n: usize, tls: Option<TlsConnector>) -> std::io::Result<Socket> {
     let device = name(n);
     let client_id = format!("{PRODUCT}.{device}|securemode=3,signmethod=hmacsha256,timestamp=1,_ss=1|");
     let user = format!("{device}&{PRODUCT}");
@@ -272,7 +312,14 @@ async fn log_in(address: String, n: usize) -> std::io::Result<TcpStream> {
     let length = u16::try_from(body.len()).unwrap_or(0);
     let head =
         [0x10, u8::try_from(length & 0x7f).unwrap_or(0) | 0x80, u8::try_from(length >> 7).unwrap_or(0)];
-    let mut socket = TcpStream::connect(&address).await?;
+    let tcp = TcpStream::connect(&address).await?;
+    let mut socket: Socket = match tls {
+        Some(tls) => {
+            let name = "localhost".try_into().map_err(std::io::Error::other)?;
+            Box::new(tls.connect(name, tcp).await?)
+        }
+        None => Box::new(tcp),
+    };
     socket.write_all(&[&head[..], &body].concat()).await?;
     let mut connack = [0; 4];
     socket.read_exact(&mut connack).await?;

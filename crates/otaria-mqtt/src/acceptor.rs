@@ -48,13 +48,21 @@ pub(crate) async fn run(
     tls: Option<TlsAcceptor>,
     rate: Arc<ConnectRate>,
 ) {
+    let mut is_stuck = false;
     loop {
         rate.wait().await;
         match listener.accept().await {
-            Ok((tcp, _)) => take(&gate, tcp, tls.clone()),
+            Ok((tcp, _)) => {
+                is_stuck = false;
+                take(&gate, tcp, tls.clone());
+            }
             Err(error) if is_about_one_peer(&error) => {}
             Err(error) => {
-                warn!(%error, "connections cannot be accepted");
+                // Said once, not twenty times a second.
+                if !is_stuck {
+                    warn!(%error, "connections cannot be accepted");
+                }
+                is_stuck = true;
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -4,6 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
 /// Addresses and limits. [`GatewayConfig::default`] listens on the loopback without TLS.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
@@ -43,7 +48,34 @@ pub struct TlsConfig {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Certificate, key and protocol versions.
-    pub server: Arc<rustls::ServerConfig>,
+    pub server: Arc<ServerConfig>,
+}
+
+/// Why a certificate and its key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BadTls {
+    /// The PEM text holds no certificate or no key that can be read.
+    #[error("certificate or key cannot be read")]
+    Pem(#[from] rustls::pki_types::pem::Error),
+    /// They do not fit together or are not supported.
+    #[error("certificate and key cannot be used")]
+    Unfit(#[from] rustls::Error),
+}
+
+impl TlsConfig {
+    /// TLS 1.2 and 1.3 with this certificate chain and key, both PEM.
+    ///
+    /// # Errors
+    /// When they cannot be read or do not fit together.
+    pub fn from_pem(listen: SocketAddr, chain: &[u8], key: &[u8]) -> Result<Self, BadTls> {
+        let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(key)?;
+        let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        Ok(Self { listen, server: Arc::new(server) })
+    }
 }
 
 impl Default for GatewayConfig {

@@ -9,7 +9,7 @@ use otaria_ports::auth::DeviceAuth;
 use otaria_ports::clock::Clock;
 use otaria_ports::inbox::Inbox;
 use otaria_ports::presence::Presence;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tracing::warn;
 
 use crate::config::GatewayConfig;
@@ -35,6 +35,8 @@ pub(crate) struct Gate {
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) strangers: Arc<Semaphore>,
     pub(crate) handshakes: Arc<Semaphore>,
+    /// Turns true when the gateway stops.
+    pub(crate) closing: watch::Receiver<bool>,
 }
 
 impl Gate {

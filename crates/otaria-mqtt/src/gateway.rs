@@ -48,6 +48,7 @@ pub struct Ports {
 pub struct Gateway {
     gate: Arc<Gate>,
     pusher: Arc<NoticePusher>,
+    closing: watch::Sender<bool>,
     listeners: Vec<(TcpListener, Option<TlsAcceptor>)>,
     plain: Option<SocketAddr>,
     tls: Option<SocketAddr>,
@@ -86,6 +87,7 @@ impl Gateway {
             listeners.push((listener, Some(TlsAcceptor::from(Arc::clone(&with.server)))));
         }
         let semaphore = |count: u32| Arc::new(Semaphore::new(count as usize));
+        let (closing, closed) = watch::channel(false);
         let gate = Gate {
             meters: Arc::clone(&ports.pusher.meters),
             registry: Arc::clone(&ports.pusher.registry),
@@ -98,9 +100,10 @@ impl Gateway {
             connections: semaphore(config.max_connections),
             strangers: semaphore(config.max_strangers),
             handshakes: semaphore(config.max_handshakes),
+            closing: closed,
             config,
         };
-        Ok(Self { gate: Arc::new(gate), pusher: ports.pusher, listeners, plain, tls })
+        Ok(Self { gate: Arc::new(gate), pusher: ports.pusher, closing, listeners, plain, tls })
     }
 
     /// Where plain MQTT is served.
@@ -118,11 +121,10 @@ impl Gateway {
     /// Serves until `stop`, then closes all connections, settles what is left and returns, after
     /// [`GatewayConfig::drain_timeout`] at the latest.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
-        let Self { gate, pusher, listeners, plain, tls } = self;
+        let Self { gate, pusher, closing, listeners, plain, tls } = self;
         info!(?plain, ?tls, "the device gateway listens");
-        let (stop_pushing, stopped) = watch::channel(false);
         let (outcomes, settled) = mpsc::unbounded_channel();
-        let pushing = tokio::spawn(pusher.run(outcomes, stopped));
+        let pushing = tokio::spawn(pusher.run(outcomes, closing.subscribe()));
         let settling = tokio::spawn(settler::run(settled, Arc::clone(&gate.inbox)));
 
         let rate = Arc::new(ConnectRate::per_second(gate.config.connects_per_second));
@@ -134,7 +136,8 @@ impl Gateway {
         stop.await;
 
         tasks.shutdown().await;
-        let _ = stop_pushing.send(true);
+        // Somebody always hears it: the gate holds a receiver.
+        let _ = closing.send(true);
         let drain = async {
             // Unsettled notices fall due by themselves, so a panic in there loses nothing.
             let _ = pushing.await;

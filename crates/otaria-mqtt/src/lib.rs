@@ -35,7 +35,7 @@ mod settler;
 mod uplink;
 mod wire;
 
-pub use config::{GatewayConfig, TlsConfig};
+pub use config::{BadTls, GatewayConfig, TlsConfig};
 pub use feed::EventFeed;
 pub use gateway::{Gateway, Ports};
 pub use pusher::NoticePusher;

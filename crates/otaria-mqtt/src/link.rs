@@ -116,9 +116,17 @@ impl Link {
         self.write(&mut channel, bytes).map(|()| IfIdle::Sent)
     }
 
-    /// Bytes that wait for the peer.
-    pub(crate) fn pending(&self) -> usize {
-        self.channel.lock().pending.len()
+    /// Whether nothing waits for the peer.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.channel.lock().pending.is_empty()
+    }
+
+    /// Waits until nothing waits for the peer.
+    pub(crate) async fn drained(&self) {
+        // A broken socket is found by whoever reads it.
+        while !self.is_drained() && self.tcp.writable().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn write(self: &Arc<Self>, channel: &mut Channel, bytes: &[u8]) -> Result<(), SendError> {

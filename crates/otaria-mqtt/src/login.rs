@@ -56,8 +56,13 @@ pub(crate) async fn receive(
     stranger: OwnedSemaphorePermit,
 ) -> Option<(Guest, Intake)> {
     let timeout = gate.config.connect_timeout;
-    let greeting = tokio::time::timeout(timeout, greet(gate, tcp, tls)).await;
-    let (link, intake, hello) = match greeting.unwrap_or(Err(ConnectResult::Timeout)) {
+    let mut closing = gate.closing.clone();
+    let greeting = tokio::select! {
+        greeting = greet(gate, tcp, tls) => greeting,
+        () = tokio::time::sleep(timeout) => Err(ConnectResult::Timeout),
+        _ = closing.wait_for(|closing| *closing) => Err(ConnectResult::Gone),
+    };
+    let (link, intake, hello) = match greeting {
         Ok(greeting) => greeting,
         Err(result) => {
             gate.meters.connects.count(result);

@@ -23,8 +23,15 @@ use otaria_ports::store::*;
 use otaria_store::{SqliteOptions, SqliteStore};
 
 /// Distinct names of a chunk of the list.
-const CHUNK: usize = 65_536;
-const SLICE: usize = 5_000;
+/// Also from the variable `CHUNK`.
+fn chunk() -> usize {
+    std::env::var("CHUNK").ok().and_then(|n| n.parse().ok()).unwrap_or(65_536)
+}
+
+/// Also from the variable `SLICE`.
+fn slice() -> usize {
+    std::env::var("SLICE").ok().and_then(|n| n.parse().ok()).unwrap_or(5_000)
+}
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(1_700_000_000_000 + millis)
@@ -265,7 +272,7 @@ impl Bench {
         let job = self.make("busy").await;
         let names: Vec<DeviceName> = (0..self.count).step_by(20).map(|n| name(n + 1)).collect();
         let mut expander = Expander::new(self, job.clone());
-        for chunk in names.chunks(CHUNK) {
+        for chunk in names.chunks(chunk()) {
             expander.chunk(chunk.to_vec()).await;
         }
     }
@@ -286,7 +293,7 @@ impl Bench {
         let probe = tokio::spawn(probe(Arc::clone(&self.store), Arc::clone(&stop), Arc::clone(&slowest)));
         let begun = Instant::now();
         let mut expander = Expander::new(self, job.clone());
-        for chunk in lines.chunks(CHUNK) {
+        for chunk in lines.chunks(chunk()) {
             expander.chunk(chunk.iter().map(|n| name(*n as usize)).collect()).await;
         }
         let spent = begun.elapsed();
@@ -475,7 +482,7 @@ impl<'b> Expander<'b> {
         sorted.dedup();
         let mut twice = total - sorted.len() as u64;
         let offset = self.cursor.offset;
-        let parts: Vec<_> = sorted.chunks(SLICE).collect();
+        let parts: Vec<_> = sorted.chunks(slice()).collect();
         for (i, part) in parts.iter().enumerate() {
             let names: Vec<DeviceName> = part.iter().map(|(_, name)| name.clone()).collect();
             let begun = Instant::now();

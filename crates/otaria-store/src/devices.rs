@@ -157,10 +157,13 @@ impl Devices for SqliteStore {
         module: &ModuleName,
         names: &[DeviceName],
     ) -> Result<Vec<Option<Candidate>>, StoreError> {
+        // In the order of the index: neighbours share pages.
+        let mut order: Vec<usize> = (0..names.len()).collect();
+        order.sort_unstable_by(|a, b| names[*a].cmp(&names[*b]));
         let statement = query(sql::RESOLVE)
             .bind(product.0)
             .bind(rows::module_column(module).to_owned())
-            .bind(text::texts(names));
+            .bind(text::texts(order.iter().map(|place| &names[*place])));
         let found: Option<String> = self.value("resolving names", statement).await?;
         let mut candidates = vec![None; names.len()];
         for line in found.as_deref().unwrap_or_default().lines() {
@@ -168,7 +171,7 @@ impl Devices for SqliteStore {
             let place: usize = place.parse().map_err(|_| corrupt(line))?;
             let candidate = candidate(rest).ok_or_else(|| corrupt(line))?;
             if candidate.device.n() <= upto {
-                *candidates.get_mut(place).ok_or_else(|| corrupt(line))? = Some(candidate);
+                candidates[*order.get(place).ok_or_else(|| corrupt(line))?] = Some(candidate);
             }
         }
         Ok(candidates)

@@ -106,9 +106,16 @@ impl Server {
         }
     }
 
-    /// The end of the server's log.
-    pub(crate) fn log_tail(&self) -> String {
-        log_tail(self.folder.path())
+    /// Ends the server at once and removes what it left.
+    pub(crate) async fn discard(mut self) {
+        // It may have ended already; the directory goes in any case.
+        let _ = self.child.kill().await;
+    }
+
+    /// An error with all that may explain it: the end of the server's log, and its directory, which is left.
+    pub(crate) fn blame(self, error: &anyhow::Error) -> anyhow::Error {
+        let tail = log_tail(self.folder.path());
+        anyhow::anyhow!("{error:#}\nthe server's directory is kept: {}\n{tail}", self.keep().display())
     }
 
     /// Leaves the server's directory where it is, and tells where.

@@ -86,14 +86,15 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     }
     let mut server = Server::start(&options).await?;
     let played = tokio::select! {
-        played = Box::pin(play(&args, &world, &server, &stage)) => played,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        played = Box::pin(play(&args, &world, &server, &stage)) => Some(played),
+        () = process::interrupted() => None,
     };
     let (mut numbers, mut verdict) = match played {
-        Ok(played) => played,
-        Err(error) => {
-            let tail = server.log_tail();
-            return Err(error.context(format!("the server is kept in {}; {tail}", server.keep().display())));
+        Some(Ok(played)) => played,
+        Some(Err(error)) => return Err(server.blame(&error)),
+        None => {
+            server.discard().await;
+            anyhow::bail!("interrupted")
         }
     };
     if let Err(error) = server.stop().await {

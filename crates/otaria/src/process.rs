@@ -1,8 +1,9 @@
-//! What the kernel says about a process: its memory, and how many files this one may open.
+//! What the kernel says about a process: its memory, how many files this one may open, when it shall end.
 
 use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Memory of a process that is held in RAM now, in KiB. `None` where the system does not tell.
 pub(crate) fn resident_kib(pid: u32) -> Option<u64> {
@@ -29,6 +30,22 @@ pub(crate) fn lift_open_files() -> Option<u64> {
         let _ = setrlimit(Resource::Nofile, lifted);
     }
     getrlimit(Resource::Nofile).current
+}
+
+/// Returns when this process is asked to end, by Ctrl-C or SIGTERM.
+pub(crate) async fn interrupted() {
+    let terminate = signal(SignalKind::terminate());
+    let terminated = async {
+        match terminate {
+            Ok(mut terminate) => terminate.recv().await,
+            // Without a handler the signal ends the process by itself.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = terminated => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
 }
 
 #[cfg(test)]

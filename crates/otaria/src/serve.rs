@@ -1,5 +1,6 @@
 //! `otaria serve`: the server, all roles in one process. The only place where everything is wired together.
 
+mod allocator;
 mod cron;
 mod folder;
 mod inbox;
@@ -98,6 +99,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         println!("{config:#?}");
         return Ok(());
     }
+    allocator::with_one_arena();
     telemetry::start_logs(&config.log)?;
     // Heard from the beginning: a signal during the start must not be lost.
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;

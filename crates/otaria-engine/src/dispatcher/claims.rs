@@ -52,7 +52,8 @@ impl Claim {
 
     /// The notice of a committed claim; late is late: the lease's end and the job's finish bound it too.
     fn notice(self, shell: &Shell, owned: &Ownership, now: Timestamp) -> Option<Notice> {
-        let (TaskState::Notified { attempt, .. } | TaskState::InProgress { attempt, .. }) = self.change.to else {
+        let (TaskState::Notified { attempt, .. } | TaskState::InProgress { attempt, .. }) = self.change.to
+        else {
             return None;
         };
         let shard = self.change.key.device.shard();

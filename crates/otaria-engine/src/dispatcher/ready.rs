@@ -79,3 +79,73 @@ impl Ready {
         self.rests_until.filter(|until| now < *until)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use otaria_core::ids::{JobNo, ModuleName};
+    use otaria_core::shard::Shard;
+    use otaria_core::task::{Attempt, Delivery, ReportOrder, Retry, TaskKey, TaskState};
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1_000)
+    }
+
+    fn task(seq: u32, state: TaskState) -> Task {
+        Task {
+            key: TaskKey { device: DeviceId::new(Shard(1), i64::from(seq)), job: JobNo(1), seq },
+            module: ModuleName::default_module(),
+            state,
+            revision: 1,
+            report: ReportOrder::default(),
+            notices: 0,
+            src_version: None,
+            desc: None,
+            created_at: at(0),
+            modified_at: at(0),
+        }
+    }
+
+    fn notified(delivery: Delivery) -> TaskState {
+        let attempt = Attempt { number: 1, offered_at: at(0) };
+        TaskState::Notified { attempt, delivery, offer_deadline: None, retry: Retry::None }
+    }
+
+    fn written() -> TaskState {
+        notified(Delivery::Written { at: at(0) })
+    }
+
+    #[test]
+    fn repeats_take_half_of_the_tokens_while_others_want_them() {
+        let mut ready = Ready::default();
+        for seq in 0..300 {
+            let state = [written(), TaskState::Queued, notified(Delivery::Wanted)][seq as usize % 3].clone();
+            assert_eq!(ready.add(task(seq, state), false, at(100)), None);
+        }
+        let taken: Vec<u32> = std::iter::from_fn(|| ready.next()).map(|task| task.key.seq % 3).collect();
+        let among_first_100 = |kind| taken[..100].iter().filter(|of| **of == kind).count();
+        assert_eq!([0, 1, 2].map(among_first_100), [50, 25, 25]);
+        assert_eq!(taken.len(), 300);
+    }
+
+    #[test]
+    fn a_repeat_waits_for_its_time_and_for_another_session() {
+        let mut ready = Ready::default();
+        assert_eq!(ready.add(task(1, written()), false, at(59)), Some(at(60)));
+        assert_eq!(ready.add(task(1, written()), true, at(60)), None);
+        assert!(ready.is_empty());
+        assert_eq!(ready.add(task(1, written()), false, at(60)), None);
+        assert_eq!(ready.len(), 1);
+    }
+
+    #[test]
+    fn a_task_that_was_read_again_stands_where_it_belongs_now() {
+        let mut ready = Ready::default();
+        ready.add(task(1, TaskState::Queued), false, at(0));
+        ready.add(task(1, notified(Delivery::Wanted)), false, at(0));
+        assert_eq!(ready.len(), 1);
+        ready.add(task(1, notified(Delivery::Fetched)), false, at(0));
+        assert!(ready.is_empty());
+    }
+}

@@ -144,10 +144,13 @@ impl World {
             }
             let refused = matches!(task.state, TaskState::Failed { cause: FailureCause::Refused(_), .. });
             let status = task.state.status();
-            let over = matches!(
-                task.state,
-                TaskState::Failed { cause: FailureCause::Busy, .. } | TaskState::Canceled { .. }
-            );
+            let over = match task.state {
+                TaskState::Canceled { .. } | TaskState::Failed { cause: FailureCause::Busy, .. } => true,
+                TaskState::Failed { cause: FailureCause::Timeout | FailureCause::OfferTimeout, .. } => {
+                    device.was_away
+                }
+                _ => false,
+            };
             let as_expected = match device.temper {
                 Temper::Obedient | Temper::Stuttering => status == TaskStatus::Succeeded,
                 Temper::Failing => refused,

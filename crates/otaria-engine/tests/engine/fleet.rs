@@ -33,6 +33,8 @@ pub(crate) struct Device {
     pub(crate) temper: Temper,
     pub(crate) version: String,
     pub(crate) session: Option<i64>,
+    /// Whether it ever lost its connection.
+    pub(crate) was_away: bool,
     said: u32,
     plan: Vec<(Timestamp, Said)>,
     /// The offer that it works on.
@@ -63,6 +65,7 @@ impl Device {
             temper,
             version: "1.0.0".to_owned(),
             session: None,
+            was_away: false,
             said: 0,
             plan: Vec::new(),
             offer: None,
@@ -81,6 +84,7 @@ impl Device {
     /// Loses its connection; what was not acknowledged is said again in the next session.
     pub(crate) fn disconnect(&mut self) {
         self.session = None;
+        self.was_away = true;
         let unsaid = self.outbox.drain(..).map(|report| (report.at, report.said));
         let rest: Vec<_> = unsaid.chain(self.plan.drain(..)).collect();
         self.plan = rest;

@@ -36,6 +36,8 @@ pub(crate) struct Silence {
     pub(crate) job: JobNo,
     pub(crate) from: Timestamp,
     pub(crate) until: Option<Timestamp>,
+    /// Whether a resumption ends it.
+    ends: bool,
 }
 
 /// See the module.
@@ -205,20 +207,20 @@ impl World {
         let id = self.job(job).id.to_string();
         run(self.process.commands.cancel_tasks_by_job(&self.caller, self.now, &id, flags)).unwrap();
         if flags == CancelFlags::EVERYTHING {
-            self.silences.push(Silence { job, from: self.now, until: None });
+            self.silences.push(Silence { job, from: self.now, until: None, ends: false });
         }
     }
 
     pub(crate) fn pause(&mut self, job: JobNo) {
         let id = self.job(job).id.to_string();
         run(self.process.commands.pause_job(&self.caller, self.now, &id)).unwrap();
-        self.silences.push(Silence { job, from: self.now, until: None });
+        self.silences.push(Silence { job, from: self.now, until: None, ends: true });
     }
 
     pub(crate) fn resume(&mut self, job: JobNo) {
         let id = self.job(job).id.to_string();
         run(self.process.commands.resume_job(&self.caller, self.now, &id)).unwrap();
-        if let Some(silence) = self.silences.iter_mut().rfind(|silence| silence.job == job) {
+        for silence in self.silences.iter_mut().filter(|silence| silence.job == job && silence.ends) {
             silence.until.get_or_insert(self.now);
         }
     }

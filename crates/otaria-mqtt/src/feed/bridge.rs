@@ -25,8 +25,6 @@ use crate::wire::{Farewell, Inbound, PublishAnswer, SubscribeAnswer, Wire};
 
 /// Filters of a client at most.
 const FILTERS_MAX: usize = 64;
-/// How soon a client that could not take everything is looked at again.
-const AGAIN: Duration = Duration::from_millis(10);
 /// How long the router may take to subscribe.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -98,13 +96,13 @@ impl Bridge<'_> {
     /// Brings out events until the client has something to say.
     async fn wait(&mut self) -> Result<(), CloseReason> {
         loop {
-            let is_behind = self.peer.link.pending() > 0;
+            let is_behind = !self.peer.link.is_drained();
             let event = tokio::select! {
                 readable = self.peer.link.readable() => {
                     return readable.map_err(|_| CloseReason::Io);
                 }
                 event = next(&mut self.link), if !is_behind => event?,
-                () = tokio::time::sleep(AGAIN), if is_behind => continue,
+                () = self.peer.link.drained(), if is_behind => continue,
             };
             self.bring(event).await?;
         }

@@ -1,12 +1,13 @@
 //! Who gets in, and what happens to the rest.
 
+use otaria_ports::clock::Clock;
 use otaria_ports::pusher::Outcome;
 use rumqttc::ConnectReturnCode as Code;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::client::{Client, connect_packet, framed, hung_up, raw_device, read, texts};
-use crate::world::{KEY, KEY_SECRET, SECRET, World, eventually};
+use crate::world::{HostClock, KEY, KEY_SECRET, SECRET, World};
 
 #[tokio::test]
 async fn a_device_logs_in_by_each_of_the_three_methods() {
@@ -108,7 +109,6 @@ async fn a_stop_closes_everybody_and_forgets_them() {
     use otaria_ports::presence::Presence;
     let left = presence.snapshot(otaria_core::shard::Shard(3)).await.unwrap();
     assert_eq!(left, []);
-    let _ = eventually(|| Some(())).await;
 }
 
 #[tokio::test]
@@ -131,4 +131,29 @@ async fn a_device_of_the_newer_protocol_is_welcome() {
             _ => {}
         }
     }
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_strangers() {
+    let world = World::start();
+    let mut stranger = TcpStream::connect(world.plain).await.unwrap();
+    let _known = Client::device(world.plain, 1).await;
+    tokio::time::timeout(std::time::Duration::from_secs(3), world.stop()).await.expect("a quick stop");
+    hung_up(&mut stranger).await;
+}
+
+#[tokio::test]
+async fn logins_beyond_the_rate_wait_and_none_is_refused() {
+    let world = World::with(|config| config.connects_per_second = 5);
+    let begun = HostClock.now();
+    let logins: Vec<_> = (1..=8)
+        .map(|n| {
+            let address = world.plain;
+            tokio::spawn(async move { Client::device(address, n).await })
+        })
+        .collect();
+    for login in logins {
+        login.await.unwrap();
+    }
+    assert!(HostClock.now().since(begun) >= std::time::Duration::from_millis(500));
 }

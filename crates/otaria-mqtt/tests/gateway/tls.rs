@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
+use otaria_mqtt::TlsConfig;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rumqttc::{TlsConfiguration, Transport};
 use rustls::crypto::ring;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 
 use crate::client::{Client, texts};
 use crate::world::{SECRET, World};
 
 /// A server certificate for 127.0.0.1 and a client that trusts its authority.
-fn pair() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+fn pair() -> (TlsConfig, Arc<ClientConfig>) {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -22,15 +22,9 @@ fn pair() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
     let certificate = params.signed_by(&key, &authority).unwrap();
 
     let provider = Arc::new(ring::default_provider());
-    let server = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-        )
-        .unwrap();
+    let listen = ([127, 0, 0, 1], 0).into();
+    let server =
+        TlsConfig::from_pem(listen, certificate.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(authority.der().clone()).unwrap();
     let client = ClientConfig::builder_with_provider(provider)
@@ -38,7 +32,7 @@ fn pair() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    (Arc::new(server), Arc::new(client))
+    (server, Arc::new(client))
 }
 
 #[tokio::test]

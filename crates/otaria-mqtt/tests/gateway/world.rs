@@ -109,8 +109,8 @@ impl World {
         Self { plain, tls, inbox, presence, pusher, feed, stop: Some(stop), running }
     }
 
-    pub(crate) fn with_tls(server: Arc<rustls::ServerConfig>) -> Self {
-        Self::with(|config| config.tls = Some(TlsConfig { listen: ([127, 0, 0, 1], 0).into(), server }))
+    pub(crate) fn with_tls(tls: TlsConfig) -> Self {
+        Self::with(|config| config.tls = Some(tls))
     }
 
     pub(crate) async fn stop(mut self) {

@@ -35,7 +35,7 @@ pub(crate) const DRAW: &str =
 
 /// Appends to the end of each shard in `device`. $2 holds arrays of id, name, secret in hex digits, nickname.
 pub(crate) const REGISTER: &str = "
-    insert into device (id, product_no, name, sealed_secret, nickname, created_at)
+    insert or fail into device (id, product_no, name, sealed_secret, nickname, created_at)
     select j.value ->> 0, $1, j.value ->> 1, unhex(j.value ->> 2), j.value ->> 3, $3 from json_each($2) j";
 
 /// Rides on the primary key of `account`.

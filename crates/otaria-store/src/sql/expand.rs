@@ -24,7 +24,7 @@ pub(crate) const OPEN: &str = "
 /// Appends to `task`. $1: the first id. $2 holds texts: 17 digits of the device, `b` when it is busy, the
 /// version; one text a task, since taking an array apart costs as much again as the insert.
 pub(crate) const NEW_TASKS: &str = "
-    insert into task (id, device_id, module, status, open, revision, created_at, src_version, cause)
+    insert or fail into task (id, device_id, module, status, open, revision, created_at, src_version, cause)
     select $1 + j.key, cast(substr(j.value, 1, 17) as integer), $3,
            case substr(j.value, 18, 1) when 'b' then 5 else $4 end,
            case substr(j.value, 18, 1) when 'b' then null else 1 end,
@@ -34,11 +34,11 @@ pub(crate) const NEW_TASKS: &str = "
 
 /// Rides on the primary key of `job_skip`.
 pub(crate) const SKIP: &str = "
-    insert into job_skip (job_no, device_id) select $1, value from json_each($2)";
+    insert or fail into job_skip (job_no, device_id) select $1, value from json_each($2)";
 
 /// Appends to the job's range of `job_reject`. $2 holds texts: the cause's digit, the line.
 pub(crate) const REJECT: &str = "
-    insert into job_reject (id, cause, line)
+    insert or fail into job_reject (id, cause, line)
     select (select coalesce(max(id), $1 << 32) + 1 from job_reject
              where id > $1 << 32 and id < ($1 + 1) << 32) + j.key,
            cast(substr(j.value, 1, 1) as integer), substr(j.value, 2)

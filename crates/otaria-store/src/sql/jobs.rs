@@ -154,7 +154,7 @@ pub(crate) const CANCEL_CURSOR: &str = "
 
 /// Rides on the primary key of `task`.
 pub(crate) const CANCEL_TASKS: &str = "
-    update task
+    update or fail task
        set status = 6, open = null, cause = $2, due_at = null, revision = revision + 1, modified_at = $3,
            delivery = null, delivery_at = null, deadline_at = null, retry_at = null, percent = null,
            offered_at = null

@@ -67,7 +67,7 @@ pub(crate) const OPEN_BESIDE: &str = "
 /// Rides on the primary key of `task`. $1 holds arrays: id, status, open, attempts, offered_at, delivery,
 /// delivery_at, deadline_at, retry_at, percent, cause, due_at, session, number, notices, words.
 pub(crate) const MOVE: &str = "
-    update task
+    update or fail task
        set status = c.v ->> 1, open = c.v ->> 2, attempts = c.v ->> 3, offered_at = c.v ->> 4,
            delivery = c.v ->> 5, delivery_at = c.v ->> 6, deadline_at = c.v ->> 7, retry_at = c.v ->> 8,
            percent = c.v ->> 9, cause = c.v ->> 10, due_at = c.v ->> 11,

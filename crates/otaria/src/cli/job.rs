@@ -31,7 +31,8 @@ Examples:
         id: String,
     },
     /// List the jobs of a package, newest first
-    #[command(after_help = "Examples:\n  otaria job list --firmware FIRMWARE_ID")]
+    // Hidden as long as the server does not serve it.
+    #[command(hide = true, after_help = "Examples:\n  otaria job list --firmware FIRMWARE_ID")]
     List {
         /// The package
         #[arg(long, value_name = "ID")]

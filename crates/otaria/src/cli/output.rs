@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::LazyLock;
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanFloatCount, ProgressBar, ProgressState, ProgressStyle};
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use prost_types::Timestamp;
 
@@ -96,7 +96,7 @@ pub(super) fn instant(at: Option<&Timestamp>) -> String {
     at.map(|at| at.to_string()).unwrap_or_default()
 }
 
-const COUNT_BAR: &str = "{msg:14} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}";
+const COUNT_BAR: &str = "{msg:14} {wide_bar} {human_pos}/{human_len} {rate} {eta}";
 const BYTE_BAR: &str = "{msg:14} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}";
 
 /// A bar over `total` things; it shows on a terminal only.
@@ -112,9 +112,15 @@ pub(super) fn byte_bar(total: u64, doing: &'static str) -> ProgressBar {
 /// Gives `bar` a look; a template that is wrong leaves the look that it has.
 pub(crate) fn with_template(bar: ProgressBar, template: &str) -> ProgressBar {
     match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style.progress_chars("━╸ ")),
+        Ok(style) => bar.with_style(style.progress_chars("━╸ ").with_key("rate", rate)),
         Err(_) => bar,
     }
+}
+
+/// Things a second, in whole numbers.
+fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    // What cannot be shown is left out.
+    let _ = write!(out, "{}/s", HumanFloatCount(state.per_sec().round()));
 }
 
 #[cfg(test)]

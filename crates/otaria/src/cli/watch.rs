@@ -105,7 +105,7 @@ struct Show {
 
 impl Show {
     fn new(json: bool) -> Self {
-        let template = "{msg}\n{wide_bar} {human_pos}/{human_len}  {elapsed}  {per_sec}";
+        let template = "{msg}\n{wide_bar} {human_pos}/{human_len}  {elapsed}  {rate}";
         let bar = if json { ProgressBar::hidden() } else { with_template(ProgressBar::new(0), template) };
         Self { json, bar, last: None, last_line: None }
     }

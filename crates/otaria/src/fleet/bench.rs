@@ -70,8 +70,16 @@ struct Verdict {
 /// Runs the command.
 pub(super) async fn run(args: BenchArgs) -> anyhow::Result<()> {
     let mut server = Server::start(&["--api-quota", "off", "--maximum-per-minute-ceiling", "off"]).await?;
-    match measure(&args, &server).await {
-        Ok(verdict) => {
+    let measured = tokio::select! {
+        measured = Box::pin(measure(&args, &server)) => Some(measured),
+        () = process::interrupted() => None,
+    };
+    match measured {
+        None => {
+            server.discard().await;
+            bail!("interrupted")
+        }
+        Some(Ok(verdict)) => {
             server.stop().await?;
             if args.json {
                 output::line(&serde_json::to_string(&verdict)?)?;
@@ -80,10 +88,7 @@ pub(super) async fn run(args: BenchArgs) -> anyhow::Result<()> {
             }
             if verdict.ok { Ok(()) } else { bail!("not every device has every update") }
         }
-        Err(error) => {
-            let tail = server.log_tail();
-            Err(error.context(format!("server kept in {}; {tail}", server.keep().display())))
-        }
+        Some(Err(error)) => Err(server.blame(&error)),
     }
 }
 

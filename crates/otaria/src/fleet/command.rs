@@ -158,10 +158,10 @@ async fn stay(args: RunArgs) -> anyhow::Result<()> {
             growth_kib = memory().zip(idle_kib).map(|(now, before)| grown(before, now));
             tokio::select! {
                 () = leave(&fleet, args.stay, &line) => {}
-                _ = tokio::signal::ctrl_c() => {}
+                () = process::interrupted() => {}
             }
         }
-        _ = tokio::signal::ctrl_c() => {}
+        () = process::interrupted() => {}
     }
     line.finish_and_clear();
 

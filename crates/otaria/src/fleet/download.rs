@@ -64,10 +64,10 @@ impl Downloads {
         Self { mode, dialer, slots: Semaphore::new(AT_A_TIME), idle: Mutex::default() }
     }
 
-    /// Downloads and checks the package of `notice`.
-    pub(crate) async fn fetch(&self, notice: &Notice) -> Result<(), Failure> {
+    /// Downloads and checks the package of `notice`, as far as the mode says; tells whether that was all of it.
+    pub(crate) async fn fetch(&self, notice: &Notice) -> Result<bool, Failure> {
         if self.mode == Mode::None {
-            return Ok(());
+            return Ok(false);
         }
         let work = async {
             // The semaphore is never closed.
@@ -75,7 +75,8 @@ impl Downloads {
             self.fetch_now(notice).await
         };
         let late = |_| Failure::Download(format!("not done within {} s", PATIENCE.as_secs()));
-        tokio::time::timeout(PATIENCE, work).await.map_err(late)?
+        tokio::time::timeout(PATIENCE, work).await.map_err(late)??;
+        Ok(self.mode == Mode::Full)
     }
 
     async fn fetch_now(&self, notice: &Notice) -> Result<(), Failure> {
@@ -212,7 +213,7 @@ mod tests {
         format!("http://{address}/d/token")
     }
 
-    async fn fetch(answer: &'static [u8], size_bytes: u64) -> Result<(), Failure> {
+    async fn fetch(answer: &'static [u8], size_bytes: u64) -> Result<bool, Failure> {
         let url = serve(answer).await;
         let digest = Digest::Md5("5d41402abc4b2a76b9719d911017c592".to_owned()); // of "hello"
         let notice = Notice { wire_id: 1, version: "2".to_owned(), url, size_bytes, digest };
@@ -224,7 +225,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_right_package_passes_again_and_again() {
-        assert_eq!(fetch(b"HTTP/1.1 206 Partial\r\nContent-Length: 5\r\n\r\nhello", 5).await, Ok(()));
+        assert_eq!(fetch(b"HTTP/1.1 206 Partial\r\nContent-Length: 5\r\n\r\nhello", 5).await, Ok(true));
     }
 
     #[tokio::test]

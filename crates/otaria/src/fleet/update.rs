@@ -68,8 +68,10 @@ impl Update {
                 }
             }
             Stage::Download => match self.site.downloads.fetch(&self.notice).await {
-                Ok(()) => {
-                    self.site.recorder.downloaded(self.device);
+                Ok(whole) => {
+                    if whole {
+                        self.site.recorder.downloaded(self.device);
+                    }
                     (progress(50, ""), Stage::Finish)
                 }
                 Err(failure) => (self.complain(failure), Stage::End),

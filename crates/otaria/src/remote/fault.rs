@@ -50,7 +50,7 @@ fn advice(code: Code) -> Option<&'static str> {
             "nothing has this id, or it belongs to another account: the `list` commands show what is there",
         ),
         Code::Unavailable => Some("the server went away: is it still running? It is safe to try again"),
-        Code::Unimplemented => Some("this server does not serve the call: is it an older version?"),
+        Code::Unimplemented => Some("this server does not serve the call yet"),
         Code::ResourceExhausted => Some("a limit of the server is reached: try again in a moment"),
         Code::Internal | Code::DataLoss | Code::Unknown => {
             Some("the server failed, not the request: its log says why")
