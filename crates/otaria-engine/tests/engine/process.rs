@@ -127,8 +127,11 @@ impl Process {
             Loop::Expander => Some(self.shell.expand_hints.bell()),
             Loop::Closer => Some(self.shell.close_hints.bell()),
         };
-        // Heard now, and rung again so that the loop hears it too.
-        if bell.is_some_and(|bell| bell.heard().now_or_never().is_some_and(|()| bell.ring() == ())) {
+        if let Some(bell) = bell
+            && bell.heard().now_or_never().is_some()
+        {
+            // The loop is to hear it too.
+            bell.ring();
             return Timestamp::EPOCH;
         }
         self.due[which as usize]

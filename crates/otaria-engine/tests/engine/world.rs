@@ -1,6 +1,6 @@
 //! A server, its store, its devices and a clock, moved step by step in an order that a seed decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +55,8 @@ pub(crate) struct World {
     pub(crate) product: String,
     pub(crate) firmware: String,
     pub(crate) fleet: BTreeMap<DeviceId, Device>,
+    /// Those of them that are connected.
+    online: BTreeSet<DeviceId>,
     /// Everything that was ever written to a device's socket.
     pub(crate) wrote: Vec<Wrote>,
     pub(crate) silences: Vec<Silence>,
@@ -88,6 +90,7 @@ impl World {
             product: String::new(),
             firmware: String::new(),
             fleet: BTreeMap::new(),
+            online: BTreeSet::new(),
             wrote: Vec::new(),
             silences: Vec::new(),
             lost_outcomes: 0,
@@ -233,6 +236,7 @@ impl World {
             self.gateway.enter(*device, session);
             if let Some(device) = self.fleet.get_mut(device) {
                 device.connect(session, self.now);
+                self.online.insert(device.id);
             }
         }
     }
@@ -242,6 +246,7 @@ impl World {
             let Some(device) = self.fleet.get_mut(device) else { continue };
             if let Some(session) = device.session {
                 device.disconnect();
+                self.online.remove(&device.id);
                 self.gateway.leave(device.id);
                 run(self.process.presence.disconnect(device.id, session)).unwrap();
             }
@@ -249,13 +254,13 @@ impl World {
     }
 
     pub(crate) fn online(&self) -> Vec<DeviceId> {
-        self.fleet.values().filter(|device| device.session.is_some()).map(|device| device.id).collect()
+        self.online.iter().copied().collect()
     }
 
     /// The process dies and another starts over what it left in the store; every connection is gone.
     pub(crate) fn crash(&mut self) {
-        for device in self.fleet.values_mut().filter(|device| device.session.is_some()) {
-            device.disconnect();
+        for device in std::mem::take(&mut self.online) {
+            self.fleet.get_mut(&device).unwrap().disconnect();
         }
         self.store.mend();
         self.gateway = Arc::default();
@@ -278,7 +283,7 @@ impl World {
     pub(crate) fn step(&mut self) {
         let quiet = self.now + Duration::from_secs(1);
         let loops = LOOPS.iter().map(|which| self.process.next(*which));
-        let devices = self.fleet.values().filter_map(Device::next);
+        let devices = self.online.iter().filter_map(|device| self.fleet[device].next());
         let next = loops.chain(devices).chain(self.gateway.next()).min().unwrap_or(quiet).min(quiet);
         self.now = next.max(self.now) + Duration::from_millis(1 + self.chance.below(20));
 
@@ -324,8 +329,8 @@ impl World {
 
     fn listen(&mut self) {
         let mut reports = Vec::new();
-        for device in self.fleet.values_mut() {
-            reports.extend(device.speak(self.now));
+        for device in &self.online {
+            reports.extend(self.fleet.get_mut(device).unwrap().speak(self.now));
         }
         if reports.is_empty() {
             return;
@@ -333,7 +338,9 @@ impl World {
         self.chance.shuffle(&mut reports);
         self.break_something();
         if run(inbox::take(&self.process.shell, reports, self.now)).is_ok() {
-            self.fleet.values_mut().for_each(Device::acknowledged);
+            for device in &self.online {
+                self.fleet.get_mut(device).unwrap().acknowledged();
+            }
         }
     }
 

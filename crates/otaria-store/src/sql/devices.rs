@@ -81,14 +81,15 @@ pub(crate) const CONNECTED: &str = "
       from (select j.value ->> 0 as id, j.value ->> 1 as first, j.value ->> 2 as last from json_each($1) j) c
      where device.id = c.id";
 
-/// Rides on `device_name (product_no, name)` and the primary key of `device_module`. Lines of: place in
-/// $3, id, version or nothing.
+/// Rides on `device_name (product_no, name)`, and reads nothing but it. Lines of: place in $2, id.
 pub(crate) const RESOLVE: &str = "
-    select group_concat(j.key || ' ' || d.id || ' ' || coalesce(m.version, ''), char(10))
-      from json_each($3) j
-     cross join device d
-      left join device_module m on m.device_id = d.id and m.module = $2
-     where d.product_no = $1 and d.name = j.value";
+    select group_concat(j.key || ' ' || d.id, char(10)) from json_each($2) j
+     cross join device d where d.product_no = $1 and d.name = j.value";
+
+/// Rides on the primary key of `device_module`. Lines of: place in $2, version.
+pub(crate) const VERSIONS_OF: &str = "
+    select group_concat(j.key || ' ' || m.version, char(10)) from json_each($2) j
+     cross join device_module m where m.device_id = j.value and m.module = $1";
 
 /// Rides on `device_name (product_no, name)` and the primary key of `device_module`. Lines of: id, name,
 /// version or nothing.
