@@ -210,10 +210,7 @@ impl TaskId {
         if text.len() != 24 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return None;
         }
-        Some(Self {
-            job: JobNo(i64::from_str_radix(job, 16).ok()?),
-            seq: u32::from_str_radix(seq, 16).ok()?,
-        })
+        Some(Self { job: JobNo(i64::from_str_radix(job, 16).ok()?), seq: u32::from_str_radix(seq, 16).ok()? })
     }
 }
 

@@ -405,7 +405,11 @@ impl CancelFlags {
     /// The open statuses that are meant, as a set of store codes (bit `1 << code`).
     #[must_use]
     pub fn mask(self) -> i64 {
-        TaskStatus::ALL.into_iter().filter(|status| self.covers(*status)).map(|status| 1 << status.code()).sum()
+        TaskStatus::ALL
+            .into_iter()
+            .filter(|status| self.covers(*status))
+            .map(|status| 1 << status.code())
+            .sum()
     }
 }
 

@@ -1,6 +1,4 @@
-//! The rules of Otaria: values in, values out.
-//!
-//! What a job or a task becomes, which parameters are valid, how many notices a minute may see, who may
+//! The rules of Otaria, values in, values out. What a job or a task becomes, which parameters are valid, how many notices a minute may see, who may
 //! read which topic: all of it is decided here by pure functions. This crate never learns about tokio,
 //! serde, SQL, sockets, the clock or chance; `now` and drawn numbers come in as values.
 

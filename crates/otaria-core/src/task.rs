@@ -6,14 +6,14 @@
 //! Invariant: a task has at most one open offer, and success is the version that the device informs,
 //! never progress 100.
 
+mod cause;
 mod state;
 #[cfg(test)]
 mod tests;
 mod wait;
 
-pub use state::{
-    Attempt, CancelCause, Delivery, FailureCause, Retry, TaskState, Want, DELIVERY_DEADLINE, REPEAT_SPACING,
-};
+pub use cause::{CancelCause, FailureCause};
+pub use state::{Attempt, DELIVERY_DEADLINE, Delivery, REPEAT_SPACING, Retry, TaskState, Want};
 pub use wait::{WaitReason, wait_reason};
 
 use std::time::Duration;

@@ -70,6 +70,9 @@ mod tests {
     #[test]
     fn the_earliest_of_nothing_is_nothing() {
         assert_eq!(earliest([None, None]), None);
-        assert_eq!(earliest([None, Some(Timestamp::from_millis(3)), Some(Timestamp::EPOCH)]), Some(Timestamp::EPOCH));
+        assert_eq!(
+            earliest([None, Some(Timestamp::from_millis(3)), Some(Timestamp::EPOCH)]),
+            Some(Timestamp::EPOCH)
+        );
     }
 }

@@ -16,7 +16,9 @@ pub trait Ids: Send + Sync {
             self.fill(&mut bytes);
             // 248 = 4 * 62: taking only what lies below keeps all letters equally likely.
             let fair = bytes.into_iter().filter(|byte| *byte < 248);
-            text.extend(fair.map(|byte| char::from(ALPHABET[usize::from(byte % 62)])).take(length - text.len()));
+            text.extend(
+                fair.map(|byte| char::from(ALPHABET[usize::from(byte % 62)])).take(length - text.len()),
+            );
         }
         text
     }

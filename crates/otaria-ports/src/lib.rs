@@ -1,6 +1,4 @@
-//! What the rules need from the world, and nothing of how the world does it.
-//!
-//! Each port is a trait with an in-process implementation or a fake, and a contract suite that every
+//! What the rules need from the world, and nothing of how the world does it. Each port is a trait with an in-process implementation or a fake, and a contract suite that every
 //! implementation passes, kept together in one module. No technology is known here: no tokio, SQL, Redis
 //! or MQTT; only futures, bytes and the rules.
 

@@ -111,9 +111,10 @@ pub mod contract {
                 }
             }
         }
-        let most = dates.iter().enumerate().map(|(from, first)| {
-            dates[from..].iter().take_while(|date| **date < first + 60_000_000).count()
-        });
+        let most = dates
+            .iter()
+            .enumerate()
+            .map(|(from, first)| dates[from..].iter().take_while(|date| **date < first + 60_000_000).count());
         let most = most.max().unwrap_or(0);
         assert!((590..=600).contains(&most), "{most}");
     }

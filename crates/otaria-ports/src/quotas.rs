@@ -20,8 +20,11 @@ pub struct TooMany {
 pub trait Quotas: Send + Sync {
     /// Counts one call, or says how long to wait. `action` is the name of the call as the API spells it;
     /// actions without a limit always pass.
-    async fn take(&self, account: AccountNo, action: &'static str)
-    -> Result<Result<(), TooMany>, Unavailable>;
+    async fn take(
+        &self,
+        account: AccountNo,
+        action: &'static str,
+    ) -> Result<Result<(), TooMany>, Unavailable>;
 }
 
 /// No limits: `serve --api-quota off`.

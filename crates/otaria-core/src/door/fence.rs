@@ -8,8 +8,8 @@
 //! Invariant: once [`Fences::raise_job`] or [`Fences::raise_shard`] has returned, nothing older passes,
 //! given that the caller checks and writes while it holds the fences (a read lock is enough).
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use super::session::SessionSeq;
@@ -63,13 +63,13 @@ pub enum Refusal {
 /// The lowest stamps that still pass.
 #[derive(Clone, Debug)]
 pub struct Fences {
-    jobs: HashMap<JobNo, (u64, Timestamp)>,
+    jobs: BTreeMap<JobNo, (u64, Timestamp)>,
     shards: Box<[i64; SHARDS]>,
 }
 
 impl Default for Fences {
     fn default() -> Self {
-        Self { jobs: HashMap::new(), shards: Box::new([i64::MIN; SHARDS]) }
+        Self { jobs: BTreeMap::new(), shards: Box::new([i64::MIN; SHARDS]) }
     }
 }
 

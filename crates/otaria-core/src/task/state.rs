@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{FailedStep, Ignored, Percent, TaskEvent, TaskPolicy, TaskStatus};
+use super::cause::{CancelCause, FailureCause};
+use super::{Ignored, Percent, TaskEvent, TaskPolicy, TaskStatus};
 use crate::ids::InformedVersion;
 use crate::time::{Timestamp, earliest};
 
@@ -49,32 +50,6 @@ pub enum Retry {
     At(Timestamp),
     /// Its time has come; it waits for the device or the pace.
     Wanted,
-}
-
-/// Why a task failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FailureCause {
-    /// The device had an unfinished task when this one was made.
-    Busy,
-    /// The device reported a failure at its last attempt.
-    Refused(FailedStep),
-    /// While updating, the device informed a version that is neither source nor destination.
-    ForeignVersion,
-    /// The job's timeout ran out; never retried.
-    Timeout,
-    /// The device had the notice and never reported.
-    OfferTimeout,
-}
-
-/// Why a task was cancelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CancelCause {
-    /// An operator's call.
-    Operator,
-    /// A later job replaced it.
-    Overwritten,
-    /// The job's finish time came.
-    FinishTime,
 }
 
 /// Where one device stands in one job.
@@ -167,9 +142,9 @@ impl TaskState {
         match self {
             Self::Confirm | Self::Queued => 0,
             Self::Notified { attempt, .. } | Self::InProgress { attempt, .. } => attempt.number,
-            Self::Succeeded { attempts } | Self::Failed { attempts, .. } | Self::Canceled { attempts, .. } => {
-                *attempts
-            }
+            Self::Succeeded { attempts }
+            | Self::Failed { attempts, .. }
+            | Self::Canceled { attempts, .. } => *attempts,
         }
     }
 
@@ -327,7 +302,8 @@ impl TaskState {
     /// The gateway wrote the notice; from now on the device's silence counts.
     fn written(&self, written: u8, policy: &TaskPolicy, now: Timestamp) -> Result<Self, Ignored> {
         let mut next = self.clone();
-        let (Self::Notified { attempt, delivery, .. } | Self::InProgress { attempt, delivery, .. }) = &mut next
+        let (Self::Notified { attempt, delivery, .. } | Self::InProgress { attempt, delivery, .. }) =
+            &mut next
         else {
             return Err(Ignored::OutOfOrder);
         };
@@ -415,8 +391,8 @@ impl TaskState {
         now: Timestamp,
     ) -> Result<Self, Ignored> {
         let mut next = self.clone();
-        let (Self::Notified { attempt, delivery, retry, .. } | Self::InProgress { attempt, delivery, retry, .. }) =
-            &mut next
+        let (Self::Notified { attempt, delivery, retry, .. }
+        | Self::InProgress { attempt, delivery, retry, .. }) = &mut next
         else {
             return Err(Ignored::OutOfOrder);
         };
@@ -485,83 +461,6 @@ impl Retry {
         match self {
             Self::At(due) => Some(due),
             Self::None | Self::Wanted => None,
-        }
-    }
-}
-
-impl FailureCause {
-    /// A sentence for `TaskDesc`.
-    #[must_use]
-    pub const fn describe(self) -> &'static str {
-        match self {
-            Self::Busy => "the device has another unfinished task",
-            Self::Refused(FailedStep::Update) => "the device reported -1: update failed",
-            Self::Refused(FailedStep::Download) => "the device reported -2: download failed",
-            Self::Refused(FailedStep::Verify) => "the device reported -3: digest check failed",
-            Self::Refused(FailedStep::Burn) => "the device reported -4: burning failed",
-            Self::ForeignVersion => "the device informed a version that is neither source nor destination",
-            Self::Timeout => "the update took longer than TimeoutInMinutes",
-            Self::OfferTimeout => "the device had the notice and did not report in time",
-        }
-    }
-
-    /// The number in the store; never reused.
-    #[must_use]
-    pub const fn code(self) -> i64 {
-        match self {
-            Self::Busy => 1,
-            Self::ForeignVersion => 2,
-            Self::Timeout => 3,
-            Self::OfferTimeout => 4,
-            Self::Refused(step) => 10 - step.code(),
-        }
-    }
-
-    /// Reads the store's number.
-    #[must_use]
-    pub const fn from_code(code: i64) -> Option<Self> {
-        match code {
-            1 => Some(Self::Busy),
-            2 => Some(Self::ForeignVersion),
-            3 => Some(Self::Timeout),
-            4 => Some(Self::OfferTimeout),
-            _ => match FailedStep::from_code(10 - code) {
-                Some(step) => Some(Self::Refused(step)),
-                None => None,
-            },
-        }
-    }
-}
-
-impl CancelCause {
-    /// A sentence for `TaskDesc`.
-    #[must_use]
-    pub const fn describe(self) -> &'static str {
-        match self {
-            Self::Operator => "canceled by an operator",
-            Self::Overwritten => "replaced by a later job",
-            Self::FinishTime => "the job's ScheduleFinishTime came",
-        }
-    }
-
-    /// The number in the store; never reused.
-    #[must_use]
-    pub const fn code(self) -> i64 {
-        match self {
-            Self::Operator => 1,
-            Self::Overwritten => 2,
-            Self::FinishTime => 3,
-        }
-    }
-
-    /// Reads the store's number.
-    #[must_use]
-    pub const fn from_code(code: i64) -> Option<Self> {
-        match code {
-            1 => Some(Self::Operator),
-            2 => Some(Self::Overwritten),
-            3 => Some(Self::FinishTime),
-            _ => None,
         }
     }
 }

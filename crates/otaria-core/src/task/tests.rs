@@ -60,10 +60,7 @@ fn progress_one_hundred_is_no_success_but_the_version_is() {
 #[test]
 fn a_device_that_comes_to_the_version_by_itself_succeeds_from_every_open_state() {
     for state in [TaskState::Confirm, TaskState::Queued, walk(&[(0, claim(0))])] {
-        assert_eq!(
-            state.on(&informed("2.0.0"), &policy(), at(1)).unwrap().status(),
-            TaskStatus::Succeeded
-        );
+        assert_eq!(state.on(&informed("2.0.0"), &policy(), at(1)).unwrap().status(), TaskStatus::Succeeded);
     }
 }
 
@@ -108,10 +105,7 @@ fn a_failure_with_a_retry_left_keeps_the_status_and_waits_the_interval() {
     assert_eq!(retried.attempts(), 2);
     assert_eq!(retried.due_at(), Some(at(611)), "the delivery deadline, long before the timeout");
     let over = retried.on(&REFUSED, &policy(), at(700)).unwrap();
-    assert_eq!(
-        over,
-        TaskState::Failed { attempts: 2, cause: FailureCause::Refused(FailedStep::Update) }
-    );
+    assert_eq!(over, TaskState::Failed { attempts: 2, cause: FailureCause::Refused(FailedStep::Update) });
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn a_cancellation_of_waiting_tasks_leaves_the_others_alone() {
 #[test]
 fn a_cancellation_outruns_an_expansion_and_takes_all_of_it() {
     let mut world = World::new(65);
-    let devices = world.devices(30_000, Temper::Obedient);
+    let devices = world.devices(12_000, Temper::Obedient);
     let file: String = devices.iter().map(|device| world.name(*device) + "\n").collect();
     world.connect(&devices[..2_000]);
     world.process.pokes = false;
@@ -127,7 +127,7 @@ fn a_cancellation_outruns_an_expansion_and_takes_all_of_it() {
     assert!(!world.expansion(job).complete);
     world.cancel(job, CancelFlags::EVERYTHING);
     world.run_until_completed(job, 30 * SECOND);
-    assert_eq!(world.expansion(job).tasks, 30_000);
+    assert_eq!(world.expansion(job).tasks, 12_000);
     world.check();
 }
 

@@ -1,9 +1,7 @@
 //! Products, devices and the versions that devices informed.
 
 use async_trait::async_trait;
-use otaria_core::ids::{
-    AccountNo, DeviceId, DeviceName, InformedVersion, ModuleName, ProductKey, ProductNo,
-};
+use otaria_core::ids::{AccountNo, DeviceId, DeviceName, InformedVersion, ModuleName, ProductKey, ProductNo};
 use otaria_core::task::ReportOrder;
 use otaria_core::time::Timestamp;
 
