@@ -2,8 +2,10 @@
 //! rules refuse it and name the parameter.
 
 pub(crate) mod access;
+pub(crate) mod apply;
 pub(crate) mod device;
 pub(crate) mod firmware;
+pub(crate) mod group;
 pub(crate) mod job;
 pub(crate) mod task;
 

@@ -5,6 +5,10 @@
 //! Invariant: a device's rank in a job is fixed, so the part of a larger percentage holds the part of every
 //! smaller one.
 
+mod draw;
+
+pub use draw::{Draw, Last};
+
 use std::fmt;
 use std::hash::Hasher;
 

@@ -41,6 +41,10 @@ numbers! {
     FirmwareNo,
     /// A job in the store.
     JobNo,
+    /// A group in the store.
+    GroupNo,
+    /// A batch of registrations: the `ApplyId` of the API.
+    ApplyNo,
 }
 
 /// The account that exists from the first migration on.
@@ -137,6 +141,8 @@ names! {
     FirmwareId, "FirmwareId", "1-64 letters or digits", |t| plain(t, 1, 64, "");
     /// A job's public id.
     JobId, "JobId", "1-64 letters or digits", |t| plain(t, 1, 64, "");
+    /// A group's public id.
+    GroupId, "GroupId", "1-64 letters or digits", |t| plain(t, 1, 64, "");
     /// An access key's public half.
     AccessKeyId, "AccessKeyId", "4-64 letters, digits, `-`, `_` or `.`", |t| plain(t, 4, 64, "-_.");
     /// A caller's own name for one create call; the same token and body mean the same job.

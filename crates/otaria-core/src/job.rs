@@ -265,6 +265,15 @@ impl Target {
         }
     }
 
+    /// How many devices this is of so many that match: a percentage of them, or all.
+    #[must_use]
+    pub fn part_of(&self, matching: u64) -> u64 {
+        match self {
+            Self::Gray { percent, .. } => percent.count(matching),
+            Self::All { .. } | Self::Names(_) | Self::ListFile { .. } | Self::Group { .. } => matching,
+        }
+    }
+
     /// The source versions that narrow the target, if any do.
     #[must_use]
     pub fn src_versions(&self) -> &[Version] {
@@ -349,6 +358,41 @@ pub struct NewJob {
     pub description: String,
     /// The caller's own name for this call.
     pub client_token: Option<ClientToken>,
+}
+
+/// What is to change of a job that has not ended; what is absent stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobUpdate {
+    /// Notices in any 60 s at most.
+    pub maximum_per_minute: Option<PerMinute>,
+    /// From the first progress report to failure; tasks that are `IN_PROGRESS` keep theirs.
+    pub timeout: Option<Duration>,
+    /// In the place of all earlier ones.
+    pub tags: Option<Vec<Tag>>,
+    /// Of a dynamic job without a group; in the place of all earlier ones.
+    pub src_versions: Option<Vec<Version>>,
+}
+
+impl JobUpdate {
+    /// Whether nothing is to change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Changes a job that this was made for.
+    pub fn apply(&self, job: &mut NewJob) {
+        if let Some(rate) = self.maximum_per_minute {
+            job.policy.maximum_per_minute = rate;
+        }
+        job.policy.timeout = self.timeout.or(job.policy.timeout);
+        if let Some(tags) = &self.tags {
+            job.tags.clone_from(tags);
+        }
+        if let (Some(versions), Target::All { src_versions }) = (&self.src_versions, &mut job.target) {
+            src_versions.clone_from(versions);
+        }
+    }
 }
 
 /// What a job needs of its firmware, checked in the transaction that makes the job.

@@ -12,6 +12,7 @@ pub mod list;
 pub mod pace;
 pub mod plan;
 pub mod rules;
+pub mod scope;
 pub mod shard;
 pub mod task;
 pub mod time;

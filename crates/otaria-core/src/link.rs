@@ -24,7 +24,9 @@ pub const LINK_KEY_BYTES: usize = 32;
 pub const TOKEN_CHARS: usize = (TOKEN_BYTES * 8).div_ceil(6);
 
 const DOMAIN: &[u8] = b"otaria link 1\0";
+const STREAM_DOMAIN: &[u8] = b"otaria stream 1\0";
 const FROM_MASTER: &[u8] = b"otaria link key\0";
+const FORM_KEY: &[u8] = b"otaria form key\0";
 const BODY_BYTES: usize = 18;
 const TAG_BYTES: usize = 16;
 const TOKEN_BYTES: usize = BODY_BYTES + TAG_BYTES;
@@ -54,6 +56,12 @@ impl LinkKey {
     #[must_use]
     pub fn from_master(master: &[u8; LINK_KEY_BYTES]) -> Self {
         Self(keyed(master, FROM_MASTER).finalize().into_bytes().into())
+    }
+
+    /// The key under which upload forms are signed. Neither key can be told from the other's signatures.
+    #[must_use]
+    pub fn form_key(&self) -> [u8; LINK_KEY_BYTES] {
+        keyed(&self.0, FORM_KEY).finalize().into_bytes().into()
     }
 }
 
@@ -147,6 +155,19 @@ pub fn open(key: &LinkKey, token: &str, now: Timestamp) -> Result<Link, LinkRefu
         return Err(LinkRefused::Expired);
     }
     Ok(Link { to, expires_at })
+}
+
+/// The number by which devices name what a job offers to them over MQTT: the same each time, and nothing can
+/// be told from it. Never 0 and below 2^31: kits in C keep it in 32 bits, with or without a sign.
+///
+/// It opens nothing by itself. Two jobs may share one; a device has at most a few open tasks at a time, so
+/// for one device the number tells them apart.
+#[must_use]
+pub fn stream_id(key: &LinkKey, job: JobNo) -> u32 {
+    let mut mac = keyed(&key.0, STREAM_DOMAIN);
+    mac.update(&job.0.to_be_bytes());
+    let [a, b, c, d, ..] = <[u8; 32]>::from(mac.finalize().into_bytes());
+    (u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff).max(1)
 }
 
 fn decode(token: &str) -> Option<([u8; BODY_BYTES], [u8; TAG_BYTES])> {
@@ -248,6 +269,15 @@ mod tests {
         }
         // Nor one that says more about a job's lines than this version understands.
         assert_eq!(opened(2, 1), Err(LinkRefused::Malformed));
+    }
+
+    #[test]
+    fn a_job_has_one_stream_under_a_key() {
+        let of = |job| stream_id(&KEY, JobNo(job));
+        assert_eq!(of(7), of(7));
+        assert_ne!(of(7), of(8));
+        assert_ne!(of(7), stream_id(&LinkKey::new([8; LINK_KEY_BYTES]), JobNo(7)));
+        assert!((0..1_000).all(|job| (1..1 << 31).contains(&of(job))));
     }
 
     #[test]

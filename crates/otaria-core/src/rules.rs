@@ -9,7 +9,9 @@
 mod code;
 mod device;
 mod firmware;
+mod group;
 mod job;
+mod task;
 mod text;
 
 pub use code::{Class, Code};
@@ -17,11 +19,15 @@ pub use device::{
     Announced, DeviceDraft, DeviceParams, PACKAGE_SUFFIXES, ProductDraft, ProductParams, UploadParams,
     account_name, device_name, product_key,
 };
-pub use firmware::{FirmwareParams, MultiFileParams};
+pub use firmware::{FirmwareChange, FirmwareChangeParams, FirmwareParams, MultiFileParams};
+pub use group::{
+    GROUP_BATCH_MAX, GroupDraft, GroupParams, ModuleDraft, ModuleParams, group_desc, own_module,
+};
 pub use job::{
     DynamicMode, DynamicUpgradeParams, JobParams, MQTT_MAX_BYTES, NewDynamicJob, Package,
-    StaticUpgradeParams, TagParams, VerifyParams, fits,
+    StaticUpgradeParams, TagParams, UpdateJobParams, VerifyParams, fits,
 };
+pub use task::{BulkParams, device_names, task_ids};
 
 use std::borrow::Cow;
 use std::fmt;

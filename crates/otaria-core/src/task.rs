@@ -6,12 +6,14 @@
 //! Invariant: a task has at most one open offer, and success is the version that the device informs,
 //! never progress 100.
 
+mod bulk;
 mod cause;
 mod state;
 #[cfg(test)]
 mod tests;
 mod wait;
 
+pub use bulk::{BulkAction, BulkFilter};
 pub use cause::{CancelCause, FailureCause};
 pub use state::{Attempt, DELIVERY_DEADLINE, Delivery, REPEAT_SPACING, Retry, TaskState, Want};
 pub use wait::{WaitReason, wait_reason};

@@ -1,5 +1,5 @@
-//! Begins planned jobs, ends jobs whose time is over, carries cancellations to their end, and closes jobs
-//! that are done.
+//! Begins planned jobs, ends jobs whose time is over, carries cancellations and bulk actions to their end, and
+//! closes jobs that are done.
 //!
 //! Invariant: a job is COMPLETED only when its expansion is complete and none of its tasks is open (I22);
 //! the store checks that in the transaction that moves it.
@@ -17,6 +17,7 @@ use otaria_core::time::Timestamp;
 use otaria_ports::store::{Job, JobMove, StoreError};
 
 use crate::Wake;
+use crate::bulk;
 use crate::error::CommandError;
 use crate::shell::Shell;
 
@@ -110,6 +111,9 @@ impl Closer {
             }
             // While lines are still expanded there is nothing to hurry for: the expander hints at its end.
             return Ok(sweep.done || sweep.canceled > 0 || job.expansion.complete);
+        }
+        if job.bulk.as_ref().is_some_and(|bulk| !bulk.done) {
+            return bulk::step(&self.shell, job, now).await;
         }
         if !job.status.is_ended() {
             self.close(job, now).await?;

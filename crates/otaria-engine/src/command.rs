@@ -3,23 +3,36 @@
 //! Every method takes who asks and when. Another account's things are not found.
 
 mod access;
+mod bulk;
 mod devices;
 mod firmwares;
+mod groups;
 mod jobs;
+mod job_lists;
+mod modules;
+mod orders;
 mod page;
 mod products;
 mod secrets;
 mod tasks;
+mod unfinished;
+mod update;
 mod uploads;
 
 pub use access::NewAccessKey;
-pub use devices::{DeviceRef, DeviceStatus, DeviceView, REGISTER_MAX, RefusedDevice, RegisteredDevice};
+pub use devices::{
+    APPLY_MAX, AppliedDevice, ApplyStatus, ApplyView, CheckedNames, DeviceRef, DeviceState, DeviceStatesParams,
+    DeviceStatus, DeviceView, NameFault, REGISTER_MAX, RefusedDevice, RegisteredDevice,
+};
 pub use firmwares::{FirmwareListParams, FirmwareView, sign_of};
+pub use groups::{AddedDevices, GroupListParams, GroupView, MemberParams, MemberView, TakenDevices};
 pub use jobs::{JobHead, JobView, NewJobAnswer};
 pub use tasks::TaskList;
+pub use orders::CancelByDeviceParams;
 pub use page::Listed;
 pub use products::ProductView;
-pub use uploads::UploadSink;
+pub use unfinished::{UnfinishedParams, UnfinishedTask};
+pub use uploads::{IssuedUpload, UploadSink};
 
 use otaria_core::ids::{AccessKeyId, AccountNo};
 use otaria_ports::store::Role;

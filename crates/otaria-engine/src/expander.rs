@@ -6,6 +6,8 @@
 //! Invariant: every line ends in exactly one count: task, skipped or rejected (I4).
 
 mod chunk;
+mod group;
+mod part;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use otaria_core::ids::{DeviceName, JobNo};
 use otaria_core::list::ListReader;
+use otaria_core::scope::Scope;
 use otaria_core::time::Timestamp;
 use otaria_ports::bus::Signal;
 use otaria_ports::store::{
@@ -20,6 +23,7 @@ use otaria_ports::store::{
 };
 
 use self::chunk::{Chunk, ChunkBuilder, FIRST_CHUNK_LINES, SLICE_NAMES};
+use self::part::Drawing;
 use crate::Wake;
 use crate::book::JobFacts;
 use crate::error::CommandError;
@@ -34,19 +38,28 @@ pub struct Step {
     pub complete: bool,
 }
 
+/// What one step read and the next one needs. It can be lost at any moment.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// A chunk that has more slices.
+    Chunk(Chunk),
+    /// A draw that has not seen everybody.
+    Draw(Drawing),
+}
+
 /// Carries all expansions of this process forward, a slice at a time, each job in turn.
 pub struct Expander {
     shell: Arc<Shell>,
     jobs: BTreeSet<JobNo>,
     last: JobNo,
-    chunks: BTreeMap<JobNo, Chunk>,
+    kept: BTreeMap<JobNo, Kept>,
 }
 
 impl Expander {
     /// An expander that knows no job yet.
     #[must_use]
     pub const fn new(shell: Arc<Shell>) -> Self {
-        Self { shell, jobs: BTreeSet::new(), last: JobNo(0), chunks: BTreeMap::new() }
+        Self { shell, jobs: BTreeSet::new(), last: JobNo(0), kept: BTreeMap::new() }
     }
 
     /// Looks for jobs whose expansion stands: after a start, and now and then.
@@ -70,10 +83,10 @@ impl Expander {
             return Ok(Wake::OnSignal);
         };
         self.last = job;
-        let kept = self.chunks.remove(&job);
+        let kept = self.kept.remove(&job);
         match step(&self.shell, job, kept, now).await? {
             Some((done, _)) if done.complete => drop(self.jobs.remove(&job)),
-            Some((_, Some(chunk))) => drop(self.chunks.insert(job, chunk)),
+            Some((_, Some(kept))) => drop(self.kept.insert(job, kept)),
             Some((_, None)) => {}
             // Complete: perhaps by a call whose answer was lost.
             None => {
@@ -85,17 +98,17 @@ impl Expander {
     }
 }
 
-/// Writes the next slice of a job; `None` when there is nothing to expand. Gives back the chunk that it
-/// read while that has more slices.
+/// Writes the next slice of a job, or carries its draw on; `None` when there is nothing to expand. Gives back
+/// what the next step needs.
 ///
 /// # Errors
 /// When store or objects are not available.
 pub(crate) async fn step(
     shell: &Shell,
     job: JobNo,
-    kept: Option<Chunk>,
+    kept: Option<Kept>,
     now: Timestamp,
-) -> Result<Option<(Step, Option<Chunk>)>, CommandError> {
+) -> Result<Option<(Step, Option<Kept>)>, CommandError> {
     // The cursor is read afresh: the book keeps what jobs are, not how far they have come.
     let Some(current) = shell.deps.store.jobs_by_no(&[job]).await?.pop() else { return Ok(None) };
     if current.expansion.complete {
@@ -105,7 +118,20 @@ pub(crate) async fn step(
     let cursor = current.expansion.cursor;
     let (slice, chunk) = match &current.source {
         SourceKind::Product => (product_slice(shell, &facts, cursor).await?, None),
+        SourceKind::Part { matching, count, last: None } => {
+            let kept = kept.and_then(Kept::draw);
+            let drawing = part::draw(shell, &facts, (*matching, *count), kept).await?;
+            let step = Step { lines: current.expansion.lines, complete: false };
+            return Ok(Some((step, drawing.map(Kept::Draw))));
+        }
+        SourceKind::Part { matching, count, last: Some(last) } => {
+            (part::slice(shell, &facts, (*matching, *count), *last, cursor).await?, None)
+        }
+        SourceKind::Group { group, upto } => {
+            (group::slice(shell, &facts, (*group, *upto), cursor).await?, None)
+        }
         SourceKind::Names | SourceKind::File { .. } => {
+            let kept = kept.and_then(Kept::chunk);
             let chunk = match kept.filter(|chunk| chunk.offset == cursor.offset && !chunk.last_slice(&cursor))
             {
                 Some(chunk) => chunk,
@@ -123,8 +149,9 @@ pub(crate) async fn step(
             shell.deps.bus.tell(Signal::TasksReady { job, devices });
             return Err(error.into());
         }
-        // Somebody else wrote it; the next step reads where the cursor is now.
-        Err(StoreError::Conflict { .. }) => {
+        // Somebody else wrote it; the next step reads where the cursor is now. Or a device was deleted after
+        // it was looked up; the next step looks again.
+        Err(StoreError::Conflict { .. } | StoreError::NotFound { what: "device" }) => {
             return Ok(Some((Step { lines: current.expansion.lines, complete: false }, None)));
         }
         Err(error) => return Err(error.into()),
@@ -142,7 +169,23 @@ pub(crate) async fn step(
         shell.close_hints.add([job]);
     }
     let step = Step { lines: outcome.expansion.lines, complete: slice.complete };
-    Ok(Some((step, chunk.filter(|chunk| slice.to.offset == chunk.offset))))
+    Ok(Some((step, chunk.filter(|chunk| slice.to.offset == chunk.offset).map(Kept::Chunk))))
+}
+
+impl Kept {
+    fn chunk(self) -> Option<Chunk> {
+        match self {
+            Self::Chunk(chunk) => Some(chunk),
+            Self::Draw(_) => None,
+        }
+    }
+
+    fn draw(self) -> Option<Drawing> {
+        match self {
+            Self::Draw(drawing) => Some(drawing),
+            Self::Chunk(_) => None,
+        }
+    }
 }
 
 impl Chunk {
@@ -252,26 +295,17 @@ fn sort_out(facts: &JobFacts, name: &DeviceName, candidate: Option<Candidate>, s
         slice.rejects.push(RejectedLine { text: name.as_str().to_owned(), cause: RejectCause::Unknown });
         return;
     };
-    if is_wanted(facts, &candidate) {
+    if scope_of(facts).takes(candidate.version.as_ref()) {
         slice.tasks.push(NewTask { device: candidate.device, src_version: candidate.version });
     } else {
         slice.skipped.push(candidate.device);
     }
 }
 
-/// Whether a device gets a task: not at the destination, and of a source version where one is asked for.
-/// A device that never informed a version is in, unless a version is asked for.
-fn is_wanted(facts: &JobFacts, candidate: &Candidate) -> bool {
+/// Which versions get a task.
+fn scope_of(facts: &JobFacts) -> Scope<'_> {
     let new = &facts.firmware.new;
-    let sources = facts.job.new.target.src_versions();
-    match &candidate.version {
-        Some(version) if *version == new.dest_version => false,
-        Some(version) => {
-            let of_source = sources.is_empty() || sources.iter().any(|source| version == source);
-            of_source && new.kind.src_version().is_none_or(|source| version == source)
-        }
-        None => sources.is_empty() && new.kind.src_version().is_none(),
-    }
+    Scope::new(&new.dest_version, facts.job.new.target.src_versions(), new.kind.src_version())
 }
 
 fn sorted(mut slice: Slice) -> Slice {

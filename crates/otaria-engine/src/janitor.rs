@@ -21,6 +21,16 @@ pub struct Retention {
 /// Rows removed in one step: about 25 ms of the store's writer.
 const STEP: usize = 2_000;
 
+/// Nonces forgotten in one step: small rows, so that calls wait no longer than for any other.
+const NONCES_STEP: usize = 500;
+
+/// A deleted device is remembered for so long at least: longer than any piece of work that knew it before.
+const GONE_FOR: Duration = Duration::from_secs(3_600);
+/// A batch of names can be asked for so long.
+const APPLIES_FOR: Duration = Duration::from_secs(7 * 86_400);
+/// Batches of names forgotten in one step; each is a row of up to a megabyte.
+const BATCHES_STEP: usize = 20;
+
 /// What is done from time to time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Work {
@@ -30,13 +40,24 @@ pub enum Work {
     PurgeJobs,
     /// Compares kept counters with what they count (I9).
     AuditCounters,
+    /// Forgets nonces of requests that could not be taken for fresh any more.
+    ExpireNonces,
+    /// Forgets memberships, devices and batches of names that nothing asks for any more.
+    PurgeGone,
     /// Looks at every unfinished job: whatever hint was lost, schedule times come anyway.
     PokeJobs,
 }
 
 impl Work {
     /// All of it.
-    pub const ALL: [Self; 4] = [Self::ExpireUploads, Self::PurgeJobs, Self::AuditCounters, Self::PokeJobs];
+    pub const ALL: [Self; 6] = [
+        Self::ExpireUploads,
+        Self::PurgeJobs,
+        Self::AuditCounters,
+        Self::ExpireNonces,
+        Self::PurgeGone,
+        Self::PokeJobs,
+    ];
 
     /// The name in the store's run table, in logs and metrics.
     #[must_use]
@@ -45,6 +66,8 @@ impl Work {
             Self::ExpireUploads => "expire_uploads",
             Self::PurgeJobs => "purge_jobs",
             Self::AuditCounters => "audit_counters",
+            Self::ExpireNonces => "expire_nonces",
+            Self::PurgeGone => "purge_gone",
             Self::PokeJobs => "poke_jobs",
         }
     }
@@ -53,8 +76,9 @@ impl Work {
     #[must_use]
     pub const fn period(self) -> Duration {
         match self {
-            Self::ExpireUploads | Self::PurgeJobs => Duration::from_secs(600),
+            Self::ExpireUploads | Self::PurgeJobs | Self::PurgeGone => Duration::from_secs(600),
             Self::AuditCounters => Duration::from_secs(3_600),
+            Self::ExpireNonces => Duration::from_secs(300),
             Self::PokeJobs => Duration::from_secs(30),
         }
     }
@@ -84,6 +108,11 @@ pub async fn run(
         }
         Work::PurgeJobs => while store.purge_jobs(now - keep.jobs, STEP).await? > 0 {},
         Work::AuditCounters => audit(shell).await?,
+        Work::PurgeGone => {
+            while store.purge_gone(now - GONE_FOR, STEP).await? > 0 {}
+            while store.purge_applies(now - APPLIES_FOR, BATCHES_STEP).await? > 0 {}
+        }
+        Work::ExpireNonces => while store.forget_nonces(now, NONCES_STEP).await? > 0 {},
         Work::PokeJobs => {
             let jobs = store.unfinished_jobs().await?;
             shell.expand_hints.add(jobs.iter().filter(|job| !job.expansion.complete).map(|job| job.no));

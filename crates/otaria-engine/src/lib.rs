@@ -9,6 +9,7 @@
 
 pub mod auth;
 mod book;
+mod bulk;
 pub mod closer;
 pub mod command;
 pub mod deps;
@@ -22,6 +23,7 @@ pub mod ownership;
 pub mod shell;
 mod hints;
 mod offers;
+pub mod streams;
 mod wake;
 
 pub use command::{Caller, Commands};

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use otaria_core::firmware::{FirmwareKind, SignMethod};
 use otaria_core::ids::JobNo;
-use otaria_core::link::{Link, LinkKey, Linked, sign};
+use otaria_core::job::DownloadProtocol;
+use otaria_core::link::{Link, LinkKey, Linked, sign, stream_id};
 use otaria_core::time::Timestamp;
 use otaria_ports::pusher::{Offer, OfferedFile, SignMethod as Digest};
 
@@ -50,6 +51,7 @@ impl Offers {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, offer)) = kept.get(&facts.job.no)
             && *of == hour
+            && offer.tags == facts.job.new.tags
         {
             return Arc::clone(offer);
         }
@@ -63,13 +65,15 @@ impl Offers {
 
     fn make(&self, facts: &JobFacts, expires_at: Timestamp) -> Offer {
         let firmware = &facts.firmware;
+        let by_mqtt = facts.job.new.policy.download_protocol == DownloadProtocol::Mqtt;
         let files = firmware.files.iter().enumerate().map(|(index, file)| {
             // A package has at most 20 files.
             let file_index = u8::try_from(index).unwrap_or(u8::MAX);
             let to = Linked::PackageFile { firmware: firmware.no, file: file_index };
+            let url = || format!("{}/d/{}", self.base, sign(&self.link_key, Link { to, expires_at }));
             OfferedFile {
                 name: file.name.clone(),
-                url: format!("{}/d/{}", self.base, sign(&self.link_key, Link { to, expires_at })),
+                url: if by_mqtt { String::new() } else { url() },
                 size: file.size,
                 md5: file.md5.clone(),
                 sha256: file.sha256.clone(),
@@ -79,6 +83,7 @@ impl Offers {
             version: firmware.new.dest_version.clone(),
             module: firmware.new.module.clone(),
             files: files.collect(),
+            stream_id: by_mqtt.then(|| stream_id(&self.link_key, facts.job.no)),
             sign_method: match firmware.new.sign_method {
                 SignMethod::Md5 => Digest::Md5,
                 SignMethod::Sha256 => Digest::Sha256,

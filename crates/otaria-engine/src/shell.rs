@@ -10,6 +10,7 @@ use crate::book::JobBook;
 use crate::deps::Deps;
 use crate::hints::Hints;
 use crate::offers::Offers;
+use crate::streams::Streams;
 
 /// Ports, and the small memory beside them. Everything in here can be lost at any moment.
 pub struct Shell {
@@ -19,6 +20,8 @@ pub struct Shell {
     pub book: JobBook,
     /// What jobs offer.
     pub offers: Offers,
+    /// Who reads packages over MQTT.
+    pub(crate) streams: Streams,
     /// Jobs that want to be expanded.
     pub expand_hints: Hints,
     /// Jobs that may begin, end, or are being cancelled.
@@ -34,6 +37,7 @@ impl Shell {
             deps,
             book: JobBook::default(),
             offers,
+            streams: Streams::default(),
             expand_hints: Hints::new(Arc::new(Bell::default())),
             close_hints: Hints::new(Arc::new(Bell::default())),
         })
@@ -42,12 +46,14 @@ impl Shell {
     /// Makes everybody read a job again that may deliver now and could not before.
     pub fn job_opened(&self, job: JobNo) {
         self.book.forget(job);
+        self.streams.forget(job);
         self.deps.bus.tell(Signal::JobOpened(job));
     }
 
     /// Makes everybody read a job again.
     pub fn job_changed(&self, job: JobNo) {
         self.book.forget(job);
+        self.streams.forget(job);
         self.deps.bus.tell(Signal::JobChanged(job));
     }
 }

@@ -26,7 +26,7 @@ use otaria_mqtt::{EventFeed, Gateway, GatewayConfig, NoticePusher, Ports, TlsCon
 use otaria_ports::Unavailable;
 use otaria_ports::auth::{DeviceCredential, FixedAuth};
 use otaria_ports::clock::Clock;
-use otaria_ports::inbox::{Fetched, Inbox};
+use otaria_ports::inbox::{Block, BlockAsked, Fetched, Inbox, NoBlock};
 use otaria_ports::presence::{LocalPresence, Presence};
 use otaria_ports::pusher::{Notice, Offer, OfferedFile, Outcome, Pusher, Settled, SignMethod};
 use rustls::pki_types::CertificateDer;
@@ -68,6 +68,15 @@ impl Inbox for CountingInbox {
         Ok(None)
     }
 
+    async fn block(
+        &self,
+        _: DeviceId,
+        _: BlockAsked,
+        _: Timestamp,
+    ) -> Result<Result<Block, NoBlock>, Unavailable> {
+        Ok(Err(NoBlock::NotOffered))
+    }
+
     async fn settled(&self, outcomes: Vec<Settled>) -> Result<(), Unavailable> {
         let written = outcomes.iter().filter(|settled| settled.outcome == Outcome::Written).count();
         self.written.fetch_add(written, Ordering::SeqCst);
@@ -103,6 +112,7 @@ fn offer() -> Arc<Offer> {
         version: Version::parse("2.0.0").expect("a version"),
         module: ModuleName::default_module(),
         files: vec![file],
+        stream_id: None,
         sign_method: SignMethod::Md5,
         is_diff: false,
         udi: None,

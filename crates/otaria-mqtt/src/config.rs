@@ -30,7 +30,8 @@ pub struct GatewayConfig {
     pub max_connect_bytes: usize,
     /// The longest later packet in bytes.
     pub max_packet_bytes: usize,
-    /// How much may wait for a peer that reads slowly, in bytes, beside what the kernel holds.
+    /// How much may wait for a peer that reads slowly, in bytes, beside what the kernel holds. A block of a
+    /// package that a device asked for may be longer (128 KiB at most), while nothing else waits.
     pub max_pending_bytes: usize,
     /// The kernel's send buffer of a connection in bytes; bounds what a peer that does not read can hold.
     pub send_buffer_bytes: u32,

@@ -16,6 +16,7 @@
 //! ```
 
 mod acceptor;
+mod block;
 mod config;
 mod credentials;
 mod device;

@@ -104,16 +104,17 @@ impl Link {
 
     /// Sends bytes, now or when the peer has read what waits before them.
     pub(crate) fn send(self: &Arc<Self>, bytes: &[u8]) -> Result<(), SendError> {
-        self.write(&mut self.channel.lock(), bytes)
+        self.write(&mut self.channel.lock(), bytes, self.max_pending)
     }
 
-    /// Sends bytes if nothing waits before them.
+    /// Sends bytes if nothing waits before them. However many they are: what is sent like this is ours, one
+    /// notice or one block of a package, and nothing else gets behind it before it is gone.
     pub(crate) fn send_if_idle(self: &Arc<Self>, bytes: &[u8]) -> Result<IfIdle, SendError> {
         let mut channel = self.channel.lock();
         if !channel.pending.is_empty() {
             return Ok(IfIdle::Congested);
         }
-        self.write(&mut channel, bytes).map(|()| IfIdle::Sent)
+        self.write(&mut channel, bytes, usize::MAX).map(|()| IfIdle::Sent)
     }
 
     /// Whether nothing waits for the peer.
@@ -129,25 +130,50 @@ impl Link {
         }
     }
 
-    fn write(self: &Arc<Self>, channel: &mut Channel, bytes: &[u8]) -> Result<(), SendError> {
-        if let Some(tls) = &mut channel.tls {
-            // The limit of rustls's own buffer is not reached: it is emptied after each write.
-            tls.writer().write_all(bytes).map_err(|_| SendError::Broken)?;
-            return self.push_sealed(channel);
+    /// The same, calling `waiting` after each `span` of it.
+    pub(crate) async fn drained_patiently(&self, span: Duration, waiting: impl Fn()) {
+        while tokio::time::timeout(span, self.drained()).await.is_err() {
+            waiting();
         }
-        self.push(channel, bytes)
     }
 
+    fn write(
+        self: &Arc<Self>,
+        channel: &mut Channel,
+        bytes: &[u8],
+        max_pending: usize,
+    ) -> Result<(), SendError> {
+        if let Some(tls) = &mut channel.tls {
+            let mut sealed = Vec::new();
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                // Takes as much as its own buffer holds, which is less than a block of a package.
+                let taken = tls.writer().write(rest).map_err(|_| SendError::Broken)?;
+                seal(tls, &mut sealed)?;
+                if taken == 0 {
+                    return Err(SendError::Broken);
+                }
+                rest = &rest[taken..];
+            }
+            return self.push(channel, &sealed, max_pending);
+        }
+        self.push(channel, bytes, max_pending)
+    }
+
+    /// Sends what TLS itself has to say.
     fn push_sealed(self: &Arc<Self>, channel: &mut Channel) -> Result<(), SendError> {
         let Some(tls) = &mut channel.tls else { return Ok(()) };
         let mut sealed = Vec::new();
-        while tls.wants_write() {
-            tls.write_tls(&mut sealed).map_err(|_| SendError::Broken)?;
-        }
-        if sealed.is_empty() { Ok(()) } else { self.push(channel, &sealed) }
+        seal(tls, &mut sealed)?;
+        if sealed.is_empty() { Ok(()) } else { self.push(channel, &sealed, self.max_pending) }
     }
 
-    fn push(self: &Arc<Self>, channel: &mut Channel, mut bytes: &[u8]) -> Result<(), SendError> {
+    fn push(
+        self: &Arc<Self>,
+        channel: &mut Channel,
+        mut bytes: &[u8],
+        max_pending: usize,
+    ) -> Result<(), SendError> {
         if channel.closed {
             return Err(SendError::Broken);
         }
@@ -159,7 +185,7 @@ impl Link {
         if bytes.is_empty() {
             return Ok(());
         }
-        if channel.pending.len() + bytes.len() > self.max_pending {
+        if channel.pending.len() + bytes.len() > max_pending {
             self.shut(channel);
             return Err(SendError::Overrun);
         }
@@ -249,6 +275,14 @@ fn write_now(tcp: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
         }
     }
     Ok(taken)
+}
+
+/// Takes what TLS has ready for the wire.
+fn seal(tls: &mut ServerConnection, into: &mut Vec<u8>) -> Result<(), SendError> {
+    while tls.wants_write() {
+        tls.write_tls(into).map_err(|_| SendError::Broken)?;
+    }
+    Ok(())
 }
 
 fn read_tls(tls: &mut ServerConnection, tcp: &TcpStream, into: &mut [u8]) -> io::Result<usize> {

@@ -16,6 +16,7 @@ use crate::gate::Gate;
 use crate::intake::{Intake, ReadSome};
 use crate::link::Link;
 use crate::meters::ConnectResult;
+use crate::registry::Before;
 use crate::session::{Peer, Session};
 use crate::wire::{self, ConnectAnswer, Hello, Wire};
 
@@ -170,9 +171,10 @@ async fn admit(gate: &Gate, link: &Arc<Link>, hello: Hello) -> Result<Guest, Ref
             BadConnect::Registration => ConnectAnswer::NotAuthorized,
         })
     })?;
+    let before = gate.registry.before();
     let credential = prove(gate, &claim, password).await.map_err(refuse)?;
     let peer = peer(gate, link, &hello);
-    begin_session(gate, claim, &credential, peer, hello.keep_alive).await.map(Guest::Device)
+    begin_session(gate, claim, (&credential, before), peer, hello.keep_alive).await.map(Guest::Device)
 }
 
 fn peer(gate: &Gate, link: &Arc<Link>, hello: &Hello) -> Peer {
@@ -204,7 +206,7 @@ async fn admit_platform(gate: &Gate, user_name: &str, password: &[u8]) -> Result
 async fn begin_session(
     gate: &Gate,
     claim: ConnectClaim,
-    credential: &DeviceCredential,
+    (credential, before): (&DeviceCredential, Before),
     peer: Peer,
     keep_alive: u16,
 ) -> Result<Arc<Session>, Refusal> {
@@ -220,7 +222,7 @@ async fn begin_session(
         if claim.server_subscribes { Subscriptions::automatic() } else { Subscriptions::default() };
     let names = (claim.product_key, claim.device_name);
     let session = Arc::new(Session::new(device, seq, peer, names, subscriptions));
-    let entered = welcome(gate, &session.peer, keep_alive).is_ok() && gate.registry.enter(&session);
+    let entered = welcome(gate, &session.peer, keep_alive).is_ok() && gate.registry.enter(&session, before);
     drop(arriving);
     if entered {
         return Ok(session);

@@ -65,7 +65,7 @@ labels! {
     CloseReason, "reason" {
         Peer = "peer", Disconnect = "disconnect", TakenOver = "taken_over", KeepAlive = "keep_alive",
         TooSlow = "too_slow", Malformed = "malformed", Io = "io", Shutdown = "shutdown",
-        Unavailable = "unavailable", Feed = "feed",
+        Unavailable = "unavailable", Feed = "feed", Expelled = "expelled",
     }
     /// What went wrong with the event feed.
     FeedTrouble, "trouble" {

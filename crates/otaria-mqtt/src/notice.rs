@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use otaria_ports::inbox::STREAM_FILE_ID;
 use otaria_ports::pusher::{Offer, OfferedFile, SignMethod};
 use serde::Serialize;
 
@@ -35,10 +36,22 @@ struct Data<'a> {
 #[derive(Serialize)]
 struct FlatFile<'a> {
     size: u64,
-    url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     md5: Option<&'a str>,
     sign: &'a str,
+    /// In place of the URL, where the file is asked for in blocks.
+    #[serde(flatten)]
+    stream: Option<Stream>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Stream {
+    d_protocol: &'static str,
+    stream_id: u32,
+    stream_file_id: u32,
 }
 
 #[derive(Serialize)]
@@ -74,7 +87,10 @@ pub(crate) fn data(offer: &Offer) -> Bytes {
     let (file, files) = match offer.files.as_slice() {
         [file] => {
             let md5 = (method == SignMethod::Md5).then_some(file.md5.as_str());
-            (Some(FlatFile { size: file.size, url: &file.url, md5, sign: sign(method, file) }), None)
+            let stream_of = |id| Stream { d_protocol: "mqtt", stream_id: id, stream_file_id: STREAM_FILE_ID };
+            let stream = offer.stream_id.map(stream_of);
+            let url = stream.is_none().then_some(file.url.as_str());
+            (Some(FlatFile { size: file.size, url, md5, sign: sign(method, file), stream }), None)
         }
         files => (None, Some(files.iter().map(|file| listed(method, file)).collect())),
     };
@@ -148,6 +164,7 @@ mod tests {
             version: Version::parse("2.0.0").unwrap(),
             module: ModuleName::default_module(),
             files: vec![file("a")],
+            stream_id: None,
             sign_method: SignMethod::Md5,
             is_diff: false,
             udi: None,
@@ -182,6 +199,17 @@ mod tests {
                 "sign": "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb",
                 "signMethod": "SHA256", "module": "mcu",
                 "extData": {"batch": "\"7\"", "_package_udi": "udi"}})
+        );
+    }
+
+    #[test]
+    fn a_file_to_be_read_over_mqtt_has_a_stream_and_no_url() {
+        let data = &read(&Offer { stream_id: Some(7), ..offer() })["data"];
+        assert_eq!(
+            *data,
+            json!({"version": "2.0.0", "size": 12345, "dProtocol": "mqtt", "streamId": 7, "streamFileId": 1,
+                "md5": "0cc175b9c0f1b6a831c399e269772661", "sign": "0cc175b9c0f1b6a831c399e269772661",
+                "signMethod": "Md5", "extData": {}})
         );
     }
 

@@ -67,7 +67,8 @@ pub(crate) fn request(payload: &[u8]) -> Result<Request, BadPayload> {
     Ok(Request { id: id(&root)?, module })
 }
 
-fn id(root: &Value) -> Result<Value, BadPayload> {
+/// The `id` of a request, in the form the device gave it.
+pub(crate) fn id(root: &Value) -> Result<Value, BadPayload> {
     match root.get("id") {
         None => Ok(Value::Null),
         Some(id @ Value::Number(_)) => Ok(id.clone()),
@@ -90,7 +91,8 @@ fn desc(params: &Value) -> String {
     text.chars().filter(|c| !c.is_control()).take(DESC_MAX).collect()
 }
 
-fn parse(payload: &[u8]) -> Result<Value, BadPayload> {
+/// A JSON object, read with patience.
+pub(crate) fn parse(payload: &[u8]) -> Result<Value, BadPayload> {
     let end = payload.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let payload = &payload[..end];
     let value: Result<Value, _> = serde_json::from_slice(payload);

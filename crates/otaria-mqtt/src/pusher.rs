@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use otaria_core::door::{Downlink, Fences, Refusal, SessionSeq, Stamp};
-use otaria_core::ids::JobNo;
+use otaria_core::ids::{DeviceId, JobNo};
 use otaria_core::shard::Shard;
 use otaria_core::time::Timestamp;
 use otaria_ports::Unavailable;
@@ -89,6 +89,11 @@ impl Pusher for NoticePusher {
 
     async fn fence(&self, job: JobNo, fence: u64) -> Result<(), Unavailable> {
         self.fences.write().raise_job(job, fence, self.clock.now());
+        Ok(())
+    }
+
+    async fn close(&self, device: DeviceId) -> Result<(), Unavailable> {
+        self.registry.expel(device);
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! is found within four seconds of its time. A timing wheel would find it sooner, but would hold every
 //! session a second time and keep the memory of those that left until their slot comes round.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -22,11 +22,15 @@ const PIECES_PER_TICK: usize = 4;
 
 type Piece = HashMap<DeviceId, Arc<Session>>;
 
+/// Devices whose connections were ended last; a login takes far less time than so many of them.
+const EXPELLED_KEPT: usize = 1_024;
+
 /// Sessions by device, and the devices that are just logging in.
 #[derive(Default)]
 pub(crate) struct Registry {
     pieces: Pieces,
     arriving: Mutex<HashMap<DeviceId, u32>>,
+    expelled: Mutex<Expelled>,
     ticks: AtomicU32,
 }
 
@@ -63,7 +67,46 @@ impl Drop for Arriving<'_> {
     }
 }
 
+/// Whose connections were ended from inside, and how many there ever were.
+#[derive(Default)]
+struct Expelled {
+    count: u64,
+    last: VecDeque<DeviceId>,
+}
+
+/// A moment before a device's credentials are looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Before(u64);
+
 impl Registry {
+    /// Ends a device's connection. Noted first: a login that proved itself on what was before finds the note
+    /// before its session takes its place, and a session that is there already is found here.
+    pub(crate) fn expel(&self, device: DeviceId) {
+        let mut expelled = self.expelled.lock();
+        expelled.count += 1;
+        expelled.last.push_back(device);
+        if expelled.last.len() > EXPELLED_KEPT {
+            expelled.last.pop_front();
+        }
+        drop(expelled);
+        if let Some(session) = self.get(device) {
+            session.peer.close(CloseReason::Expelled, Farewell::Expelled);
+        }
+    }
+
+    /// To be asked before credentials are looked up.
+    pub(crate) fn before(&self) -> Before {
+        Before(self.expelled.lock().count)
+    }
+
+    /// Whether a device's connection may have been ended since then.
+    fn was_expelled(&self, device: DeviceId, since: Before) -> bool {
+        let expelled = self.expelled.lock();
+        let later = usize::try_from(expelled.count - since.0).unwrap_or(usize::MAX);
+        // Who cannot be told any more is sent away: it may come again.
+        later > expelled.last.len() || expelled.last.iter().rev().take(later).any(|other| *other == device)
+    }
+
     /// The present tick.
     pub(crate) fn tick(&self) -> u32 {
         self.ticks.load(Ordering::Relaxed)
@@ -84,9 +127,13 @@ impl Registry {
         self.pieces.of(device).read().get(&device).cloned()
     }
 
-    /// Puts a session in its place; `false` when a later one of the device is there already.
-    pub(crate) fn enter(&self, session: &Arc<Session>) -> bool {
+    /// Puts a session in its place; `false` when a later one of the device is there already, or when what it
+    /// proved itself by (`before`) may not hold any more.
+    pub(crate) fn enter(&self, session: &Arc<Session>, before: Before) -> bool {
         let mut piece = self.pieces.of(session.device).write();
+        if self.was_expelled(session.device, before) {
+            return false;
+        }
         let current = piece.get(&session.device).map(|current| current.seq);
         if Arrival::of(session.seq, current) == Arrival::Outdated {
             return false;
@@ -128,5 +175,27 @@ impl Registry {
                 session.peer.close(CloseReason::Shutdown, Farewell::ShuttingDown);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_learns_that_its_device_was_expelled_meanwhile() {
+        let registry = Registry::default();
+        registry.expel(DeviceId(1));
+        let before = registry.before();
+        assert!(!registry.was_expelled(DeviceId(1), before), "it proved itself after that");
+        registry.expel(DeviceId(2));
+        registry.expel(DeviceId(3));
+        assert!(registry.was_expelled(DeviceId(2), before));
+        assert!(!registry.was_expelled(DeviceId(1), before));
+        for n in 0..1_024 {
+            registry.expel(DeviceId(10 + n));
+        }
+        assert!(registry.was_expelled(DeviceId(1), before), "nobody knows any more");
+        assert!(!registry.was_expelled(DeviceId(1), registry.before()));
     }
 }

@@ -133,6 +133,23 @@ impl Session {
         }
     }
 
+    /// Sends a large answer once nothing waits before it, and returns when the device has taken it or the
+    /// link has failed. `waiting` is called about once a tick meanwhile.
+    pub(crate) async fn hand_over(&self, downlink: Downlink, payload: Bytes, waiting: impl Fn()) {
+        let Some(packet) = self.packet(downlink, payload) else { return };
+        let link = &self.peer.link;
+        loop {
+            link.drained_patiently(TICK, &waiting).await;
+            match link.send_if_idle(&packet) {
+                // Something else was faster.
+                Ok(IfIdle::Congested) => {}
+                // A link that has failed ends its connection; its task sees that by itself.
+                Ok(IfIdle::Sent) | Err(_) => break,
+            }
+        }
+        link.drained_patiently(TICK, &waiting).await;
+    }
+
     fn packet(&self, downlink: Downlink, payload: Bytes) -> Option<Vec<u8>> {
         let mut mutable = self.mutable.lock();
         let pkid = match mutable.subscriptions.delivery(downlink)? {

@@ -6,9 +6,11 @@ use bytes::Bytes;
 use otaria_core::door::{BadTopic, Downlink, Uplink};
 use otaria_core::ids::ModuleName;
 use otaria_core::task::{Report, ReportOrder, Said};
+use otaria_ports::inbox::NoBlock;
 use serde_json::json;
 use tracing::warn;
 
+use crate::block::{Question, Refusal};
 use crate::gate::Gate;
 use crate::meters::{CloseReason, DropReason, ReportKind};
 use crate::notice;
@@ -101,7 +103,7 @@ async fn hand_on(
             report(gate, session, module, said, n).await
         }
         Uplink::FirmwareGet => fetch(gate, session, payload).await,
-        Uplink::FileDownload => download(gate, session, payload),
+        Uplink::FileDownload => download(gate, session, payload).await,
         Uplink::LegacyRequest | Uplink::Other => Err(DropReason::NoService.into()),
     }
 }
@@ -158,15 +160,29 @@ async fn fetch(gate: &Gate, session: &Session, payload: &[u8]) -> Result<(), Tro
     send_reply(session, Downlink::GetReply, reply)
 }
 
-/// Packages are downloaded over HTTP. A device that asks here gets a clear no: the frame of the answer with
-/// another code than 200 and without data.
-fn download(gate: &Gate, session: &Session, payload: &[u8]) -> Result<(), Trouble> {
-    let request = payload::request(payload)?;
+/// A device asks for a block of its package. The next one is read when this one is on its way, so a device
+/// has at most one block waiting here.
+async fn download(gate: &Gate, session: &Session, payload: &[u8]) -> Result<(), Trouble> {
+    let question = Question::parse(payload)?;
+    if !session.is_subscribed(Downlink::DownloadReply) {
+        return Err(DropReason::Unsubscribed.into());
+    }
     gate.meters.reports.count(ReportKind::Download);
-    let json = failure(&request.id, 501);
-    let length = u16::try_from(json.len()).map_err(|_| DropReason::BadField)?;
-    let frame = [&length.to_be_bytes()[..], &json[..]].concat();
-    send_reply(session, Downlink::DownloadReply, frame.into())
+    let frame = match question.asked {
+        None => question.refuse(Refusal::Malformed),
+        Some(asked) => match gate.inbox.block(session.device, asked, gate.clock.now()).await {
+            Ok(Ok(block)) => question.answer(asked.offset, &block),
+            Ok(Err(NoBlock::NotOffered)) => question.refuse(Refusal::NotOffered),
+            Ok(Err(NoBlock::OutOfRange)) => question.refuse(Refusal::OutOfRange),
+            Err(error) => {
+                warn!(%error, device.id = session.device.0, "a block was not read");
+                question.refuse(Refusal::Unavailable)
+            }
+        },
+    };
+    // We do not listen meanwhile, so its silence is ours.
+    session.hand_over(Downlink::DownloadReply, frame, || session.peer.heard(gate.registry.tick())).await;
+    Ok(())
 }
 
 fn failure(id: &serde_json::Value, code: u16) -> Bytes {

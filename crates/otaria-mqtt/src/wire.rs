@@ -119,6 +119,8 @@ pub(crate) enum Farewell {
     ShuttingDown,
     KeepAliveTimeout,
     TooSlow,
+    /// It may not connect any more.
+    Expelled,
 }
 
 /// The length of the first whole packet in `bytes`, `None` while it is incomplete.

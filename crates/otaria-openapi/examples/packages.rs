@@ -78,6 +78,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }),
         metrics: Arc::new(move || metrics.render()),
         grpc: "nowhere".into(),
+        api: None,
     });
 
     let listener = tokio::net::TcpListener::bind(&address).await?;

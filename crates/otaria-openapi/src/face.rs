@@ -5,17 +5,19 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, any, get, post};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use otaria_core::link::LinkKey;
 use otaria_ports::clock::Clock;
 use otaria_ports::objects::Objects;
 
+use crate::api::{Api, ApiParts};
 use crate::download::{Packages, download};
+use crate::forms::{self, FormKey};
 use crate::meters::{self, Route};
 use crate::ready::{Readiness, ReadyCheck};
 use crate::rejects::RejectedLines;
@@ -44,6 +46,8 @@ pub struct FaceParts {
     pub metrics: MetricsText,
     /// Where gRPC listens, for the text at `/`.
     pub grpc: String,
+    /// The API; without it the face serves downloads only.
+    pub api: Option<ApiParts>,
 }
 
 /// The HTTP face: an answer for every request. A clone is the same face.
@@ -68,15 +72,18 @@ pub(crate) struct Inner {
     readiness: Readiness,
     metrics: MetricsText,
     grpc: String,
+    api: Option<Api>,
 }
 
 impl HttpFace {
     /// Puts the face together.
     #[must_use]
     pub fn new(parts: FaceParts) -> Self {
-        let FaceParts { clock, link_key, packages, rejects, objects, ready, metrics, grpc } = parts;
+        let FaceParts { clock, link_key, packages, rejects, objects, ready, metrics, grpc, api } = parts;
         let readiness = Readiness::new(ready, clock.clone());
-        let inner = Arc::new(Inner { clock, link_key, packages, rejects, objects, readiness, metrics, grpc });
+        let api = api.map(|parts| Api::new(parts, clock.clone(), FormKey::of(&link_key)));
+        let inner = Inner { clock, link_key, packages, rejects, objects, readiness, metrics, grpc, api };
+        let inner = Arc::new(inner);
 
         let only_get = |handler: MethodRouter<Arc<Inner>>| handler.fallback(wrong_method);
         let router = Router::new()
@@ -84,7 +91,8 @@ impl HttpFace {
             .route("/healthz", only_get(get(health)))
             .route("/readyz", only_get(get(ready_or_not)))
             .route("/metrics", only_get(get(metrics_text)))
-            .route("/", only_get(get(about)))
+            .route("/", any(call_or_about))
+            .route(forms::PATH, post(upload).fallback(only_post))
             .fallback(unknown)
             .with_state(inner.clone());
         Self { router, inner }
@@ -143,11 +151,36 @@ async fn metrics_text(State(face): State<Arc<Inner>>) -> Response {
     response
 }
 
-async fn about(State(face): State<Arc<Inner>>) -> Response {
+/// People look around without a query; everything else here is a call of the API.
+async fn call_or_about(State(face): State<Arc<Inner>>, request: Request) -> Response {
+    let is_look = matches!(*request.method(), Method::GET | Method::HEAD)
+        && request.uri().query().is_none()
+        && !request.headers().contains_key(AUTHORIZATION);
+    match &face.api {
+        _ if is_look => about(&face),
+        None => text(Route::Other, StatusCode::NOT_FOUND, "the API is not served here\n"),
+        Some(api) => {
+            // A call is a large state: it lives on the heap.
+            let response = Box::pin(api.answer(request)).await;
+            meters::answered(Route::Api, response.status());
+            response
+        }
+    }
+}
+
+async fn upload(State(face): State<Arc<Inner>>, request: Request) -> Response {
+    match &face.api {
+        None => text(Route::Other, StatusCode::NOT_FOUND, "uploads are not served here\n"),
+        Some(api) => Box::pin(forms::receive(api, request)).await,
+    }
+}
+
+fn about(face: &Inner) -> Response {
     let version = env!("CARGO_PKG_VERSION");
     let about = format!(
         "Otaria {version}, rollouts of firmware to devices.\n\n\
          The API is gRPC, package otaria.v1, with reflection, on {}; `otaria --help` is its command line.\n\
+         The SDKs of the cloud API of version 2018-01-20 find the same actions here, at /.\n\
          Here are /healthz, /readyz and /metrics, and the downloads that devices and platforms are sent to.\n\
          How everything works stands in README.md of the source.\n",
         face.grpc
@@ -157,6 +190,10 @@ async fn about(State(face): State<Arc<Inner>>) -> Response {
 
 async fn unknown() -> Response {
     text(Route::Other, StatusCode::NOT_FOUND, "nothing here; GET / says what there is\n")
+}
+
+async fn only_post() -> Response {
+    text(Route::Upload, StatusCode::METHOD_NOT_ALLOWED, "only POST here\n")
 }
 
 async fn wrong_method() -> Response {

@@ -3,13 +3,18 @@
 use axum::http::StatusCode;
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 
+use crate::envelope::Fault;
+
 const REQUESTS: &str = "otaria_http_requests_total";
+const CALLS: &str = "otaria_http_calls_total";
 const BYTES: &str = "otaria_http_download_bytes_total";
 const CONNECTIONS: &str = "otaria_http_connections";
 
 /// The label of a request: which path it took through the face.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
+    Api,
+    Upload,
     Download,
     Health,
     Ready,
@@ -21,6 +26,8 @@ pub(crate) enum Route {
 impl Route {
     const fn as_str(self) -> &'static str {
         match self {
+            Self::Api => "api",
+            Self::Upload => "upload",
             Self::Download => "download",
             Self::Health => "healthz",
             Self::Ready => "readyz",
@@ -31,7 +38,46 @@ impl Route {
     }
 }
 
+/// How a call of an action ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was done.
+    Ok,
+    /// A rule of the business forbids it.
+    Business,
+    /// It was refused at the gate.
+    Refused,
+    /// It may be repeated.
+    Unavailable,
+}
+
+impl Outcome {
+    pub(crate) fn of(result: Result<(), &Fault>) -> Self {
+        match result.map_err(|fault| fault.status.as_u16()) {
+            Ok(()) => Self::Ok,
+            Err(200) => Self::Business,
+            Err(500..) => Self::Unavailable,
+            Err(_) => Self::Refused,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Business => "business",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// Counts a call of an action of the table.
+pub(crate) fn called(action: &'static str, outcome: Outcome) {
+    counter!(CALLS, "action" => action, "outcome" => outcome.as_str()).increment(1);
+}
+
 pub(crate) fn describe() {
+    describe_counter!(CALLS, "Calls of the API over HTTP, by action and outcome");
     describe_counter!(REQUESTS, "HTTP requests answered, by route and class of status");
     describe_counter!(BYTES, metrics::Unit::Bytes, "Bytes of packages handed to HTTP connections");
     describe_gauge!(CONNECTIONS, "Open HTTP connections");

@@ -32,7 +32,8 @@ const ACCEPT_REST: Duration = Duration::from_millis(50);
 pub struct Limits {
     /// Connections at once.
     pub connections: usize,
-    /// Bytes of a request's head; at least 8192. Also how much of an answer may wait before the next piece
+    /// Bytes of a request's head; at least 8192. SDKs put all parameters of a call into it: ten tags alone may
+    /// take 36 KiB, and no address is longer than 64 KiB. Also how much of an answer may wait before the next piece
     /// of a file is read.
     pub head_bytes: usize,
     /// Until a request's head is there, counted from the connection's begin or the last answer.
@@ -49,7 +50,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 4_096,
-            head_bytes: 16 * 1024,
+            head_bytes: 72 * 1024,
             head_timeout: Duration::from_secs(20),
             handshake_timeout: Duration::from_secs(10),
             write_stall: Duration::from_secs(60),

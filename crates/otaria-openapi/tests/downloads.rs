@@ -218,7 +218,7 @@ async fn those_who_run_the_server_are_told_how_it_is() {
 #[tokio::test]
 async fn other_methods_are_refused_by_name() {
     let world = World::start().await;
-    for request in ["POST /healthz", "DELETE /metrics", &format!("PUT {}", path(SMALL)), "POST /"] {
+    for request in ["POST /healthz", "DELETE /metrics", &format!("PUT {}", path(SMALL))] {
         let answer =
             world.ask(&format!("{request} HTTP/1.1\r\nHost: o\r\nContent-Length: 3\r\n\r\nabc")).await;
         assert_eq!((answer.status(), answer.header("Allow")), (405, Some("GET,HEAD")), "{request}");

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use otaria_core::ids::{DeviceId, ModuleName};
 use otaria_core::task::Report;
 use otaria_core::time::Timestamp;
@@ -17,6 +18,43 @@ pub struct Fetched {
     pub wire_id: i64,
     /// What is offered.
     pub offer: Arc<Offer>,
+}
+
+/// The longest block of a file in bytes, as the devices' own documents have it.
+pub const BLOCK_MAX: u32 = 128 << 10;
+
+/// The only file of a stream.
+pub const STREAM_FILE_ID: u32 = 1;
+
+/// A part of a file that a device was offered over MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockAsked {
+    /// Which offer: [`Offer::stream_id`].
+    pub stream_id: u32,
+    /// Which of its files: [`STREAM_FILE_ID`].
+    pub file_id: u32,
+    /// Where it begins, in bytes.
+    pub offset: u64,
+    /// How long it is, 1 to [`BLOCK_MAX`]; less comes where the file ends before.
+    pub size: u32,
+}
+
+/// The answer to [`BlockAsked`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// The bytes, at least one.
+    pub bytes: Bytes,
+    /// Bytes of the whole file.
+    pub file_size: u64,
+}
+
+/// Why a device does not get a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoBlock {
+    /// No open task of the device offers this stream and file.
+    NotOffered,
+    /// The block is empty, too long, or begins behind the file's end.
+    OutOfRange,
 }
 
 /// Takes what gateways read from devices.
@@ -34,6 +72,15 @@ pub trait Inbox: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<Fetched>, Unavailable>;
 
+    /// Reads a block of a file that an open task offers to this device. A gateway asks for one at a time
+    /// for each device.
+    async fn block(
+        &self,
+        device: DeviceId,
+        asked: BlockAsked,
+        now: Timestamp,
+    ) -> Result<Result<Block, NoBlock>, Unavailable>;
+
     /// Takes the outcomes of notices, in batches of at most a second's worth. Repeats do no harm.
     async fn settled(&self, outcomes: Vec<Settled>) -> Result<(), Unavailable>;
 }
@@ -47,6 +94,10 @@ pub struct KeptInbox {
     pub outcomes: Mutex<Vec<Settled>>,
     /// What every fetch is answered with.
     pub offer: Mutex<Option<Fetched>>,
+    /// All blocks asked for, in order.
+    pub blocks: Mutex<Vec<(DeviceId, BlockAsked)>>,
+    /// The file that every stream has; without one nothing is offered.
+    pub file: Mutex<Option<Bytes>>,
 }
 
 #[async_trait]
@@ -58,6 +109,25 @@ impl Inbox for KeptInbox {
 
     async fn fetch(&self, _: DeviceId, _: ModuleName, _: Timestamp) -> Result<Option<Fetched>, Unavailable> {
         Ok(self.offer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone())
+    }
+
+    async fn block(
+        &self,
+        device: DeviceId,
+        asked: BlockAsked,
+        _: Timestamp,
+    ) -> Result<Result<Block, NoBlock>, Unavailable> {
+        self.blocks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((device, asked));
+        let file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let Some(file) = file else { return Ok(Err(NoBlock::NotOffered)) };
+        let from = usize::try_from(asked.offset).unwrap_or(usize::MAX);
+        let size = usize::try_from(asked.size).unwrap_or(usize::MAX);
+        if from >= file.len() {
+            return Ok(Err(NoBlock::OutOfRange));
+        }
+        let to = from.saturating_add(size).min(file.len());
+        let file_size = u64::try_from(file.len()).unwrap_or(u64::MAX);
+        Ok(Ok(Block { bytes: file.slice(from..to), file_size }))
     }
 
     async fn settled(&self, outcomes: Vec<Settled>) -> Result<(), Unavailable> {

@@ -20,6 +20,10 @@ pub trait Nonces: Send + Sync {
         now: Timestamp,
         keep_until: Timestamp,
     ) -> Result<bool, Unavailable>;
+
+    /// Forgets nonces that are kept no longer, at most `limit`; how many. Nothing depends on when, or
+    /// whether, it is called.
+    async fn forget_nonces(&self, now: Timestamp, limit: usize) -> Result<usize, Unavailable>;
 }
 
 /// Nonces of one process. Forgets at restart: a store-backed one stands behind the HTTP face.
@@ -42,8 +46,23 @@ impl Nonces for LocalNonces {
         if kept.len() >= PRUNE_ABOVE {
             kept.retain(|_, until| *until > now);
         }
-        let known = kept.insert((key.into(), nonce.into()), keep_until);
-        Ok(known.is_none_or(|until| until <= now))
+        let name = (key.into(), nonce.into());
+        if kept.get(&name).is_some_and(|until| *until > now) {
+            return Ok(false);
+        }
+        kept.insert(name, keep_until);
+        Ok(true)
+    }
+
+    async fn forget_nonces(&self, now: Timestamp, limit: usize) -> Result<usize, Unavailable> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut forgotten = 0;
+        kept.retain(|_, until| {
+            let stays = *until > now || forgotten >= limit;
+            forgotten += usize::from(!stays);
+            stays
+        });
+        Ok(forgotten)
     }
 }
 
@@ -51,14 +70,29 @@ impl Nonces for LocalNonces {
 pub mod contract {
     use super::{Nonces, Timestamp};
 
-    /// A nonce is good once per key, and again when it may be forgotten.
-    pub async fn a_nonce_is_good_once(nonces: &dyn Nonces) {
+    /// A nonce is good once per key, and again when it may be forgotten; a refused repeat keeps it no longer.
+    pub async fn a_nonce_is_good_once<N: Nonces + ?Sized>(nonces: &N) {
         let at = Timestamp::from_millis;
         assert!(nonces.use_once("key-a", "n1", at(0), at(100)).await.unwrap());
         assert!(!nonces.use_once("key-a", "n1", at(50), at(150)).await.unwrap());
         assert!(nonces.use_once("key-b", "n1", at(50), at(150)).await.unwrap());
         assert!(nonces.use_once("key-a", "n2", at(50), at(150)).await.unwrap());
-        assert!(nonces.use_once("key-a", "n1", at(10_000), at(20_000)).await.unwrap());
+        assert!(nonces.use_once("key-a", "n1", at(100), at(20_000)).await.unwrap());
+    }
+
+    /// What may be forgotten goes, a bounded number at a time, and nothing else does.
+    pub async fn only_old_nonces_are_forgotten<N: Nonces + ?Sized>(nonces: &N) {
+        let at = Timestamp::from_millis;
+        for nonce in ["n1", "n2", "n3"] {
+            assert!(nonces.use_once("key-a", nonce, at(0), at(100)).await.unwrap());
+        }
+        assert!(nonces.use_once("key-a", "n4", at(0), at(101)).await.unwrap());
+        assert_eq!(nonces.forget_nonces(at(99), 10).await.unwrap(), 0);
+        assert_eq!(nonces.forget_nonces(at(100), 2).await.unwrap(), 2);
+        assert_eq!(nonces.forget_nonces(at(100), 2).await.unwrap(), 1);
+        assert_eq!(nonces.forget_nonces(at(100), 2).await.unwrap(), 0);
+        assert!(!nonces.use_once("key-a", "n4", at(100), at(200)).await.unwrap());
+        assert!(nonces.use_once("key-a", "n1", at(100), at(200)).await.unwrap());
     }
 }
 
@@ -70,5 +104,6 @@ mod tests {
     #[test]
     fn the_local_one_keeps_the_contract() {
         contract::a_nonce_is_good_once(&LocalNonces::default()).now_or_never().unwrap();
+        contract::only_old_nonces_are_forgotten(&LocalNonces::default()).now_or_never().unwrap();
     }
 }

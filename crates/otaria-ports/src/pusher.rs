@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use otaria_core::ids::{JobNo, ModuleName, Version};
+use otaria_core::ids::{DeviceId, JobNo, ModuleName, Version};
 use otaria_core::job::Tag;
 use otaria_core::shard::Shard;
 use otaria_core::task::TaskKey;
@@ -16,7 +16,7 @@ use crate::Unavailable;
 pub struct OfferedFile {
     /// Its name, when the package has several.
     pub name: String,
-    /// Where to get it; answers for 24 hours.
+    /// Where to get it; answers for 24 hours. Empty where [`Offer::stream_id`] is given.
     pub url: String,
     /// Bytes.
     pub size: u64,
@@ -44,6 +44,9 @@ pub struct Offer {
     pub module: ModuleName,
     /// One, or up to twenty.
     pub files: Vec<OfferedFile>,
+    /// Under which number the one file is asked for, in blocks over MQTT (see `Inbox::block`); `None` where
+    /// files have URLs.
+    pub stream_id: Option<u32>,
     /// How to check them.
     pub sign_method: SignMethod,
     /// Whether this is a difference package.
@@ -116,6 +119,11 @@ pub trait Pusher: Send + Sync {
     /// Raises a job's fence. After this returns, no notice of the job with a smaller fence is written.
     async fn fence(&self, job: JobNo, fence: u64) -> Result<(), Unavailable>;
 
+    /// Ends a device's connection, also one that is just coming in on credentials that were looked up before.
+    /// After this returns, nothing is written to it. Whether the device may come back is for its credentials
+    /// to say.
+    async fn close(&self, device: DeviceId) -> Result<(), Unavailable>;
+
     /// Raises a shard's epoch. After this returns, no notice with a smaller epoch is written.
     async fn epoch(&self, shard: Shard, epoch: i64) -> Result<(), Unavailable>;
 }
@@ -127,6 +135,8 @@ pub struct KeptPusher {
     pub notices: Mutex<Vec<Notice>>,
     /// All fences raised.
     pub fences: Mutex<Vec<(JobNo, u64)>>,
+    /// All devices whose connections were ended.
+    pub closed: Mutex<Vec<DeviceId>>,
 }
 
 #[async_trait]
@@ -138,6 +148,11 @@ impl Pusher for KeptPusher {
 
     async fn fence(&self, job: JobNo, fence: u64) -> Result<(), Unavailable> {
         self.fences.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((job, fence));
+        Ok(())
+    }
+
+    async fn close(&self, device: DeviceId) -> Result<(), Unavailable> {
+        self.closed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(device);
         Ok(())
     }
 

@@ -7,27 +7,34 @@
 //! Invariant: whatever a method wrote before it failed or the process died is nothing or all.
 
 mod accounts;
+mod applies;
 pub mod contract;
 mod devices;
 mod firmwares;
+mod groups;
 mod jobs;
 mod leases;
 pub mod memory;
+mod modules;
 mod tasks;
 
 pub use accounts::{AccessKey, Account, Accounts, KeyUpdate, Role};
+pub use applies::{Applies, Apply, ApplyName, NewApply, RefusedName};
 pub use devices::{
-    AuthRow, Candidate, Device, Devices, ModuleVersion, NewDevice, NewProduct, Product, VersionReport,
+    AuthRow, Candidate, Device, Devices, Drawn, ModuleVersion, NewDevice, NewProduct, Product, VersionReport,
 };
 pub use firmwares::{Firmware, FirmwareFilter, Firmwares, PackageFile, StoredUpload, UploadKind};
 pub use jobs::{
-    CreateJob, CreatedJob, Cursor, Expansion, Job, JobMove, Jobs, RejectCause, RejectedLine, Rejections,
-    Slice, SliceOutcome, SourceKind, Sweep, TaskCounts,
+    Bulk, BulkStep, CreateJob, CreatedJob, Cursor, Expansion, Job, JobMove, Jobs, RejectCause, RejectedLine,
+    Rejections, Slice, SliceOutcome, SourceKind, Sweep, TaskCounts,
 };
+pub use groups::{AddedToGroup, GROUPS_OF_DEVICE_MAX, Group, GroupFilter, Groups, NewGroup};
 pub use leases::{Leases, Member, OwnedShards, ShardLease};
-pub use tasks::{NewTask, Task, TaskChange, TaskFilter, TaskPage, TaskView, Tasks};
+pub use modules::{MODULES_MAX, Module, Modules};
+pub use tasks::{JobTurn, NewTask, Task, TaskChange, TaskFilter, TaskPage, TaskView, Tasks};
 
 use crate::BoxError;
+use crate::nonces::Nonces;
 
 /// Rows per store call. 1,000 rows × 16 binds stay below SQLite's limit of 32,766 binds
 /// (<https://sqlite.org/limits.html#max_variable_number>) and PostgreSQL's of 65,535; the SQLite adapter
@@ -74,7 +81,13 @@ pub enum StoreError {
     },
 }
 
-/// All of the store.
-pub trait Store: Accounts + Devices + Firmwares + Jobs + Tasks + Leases {}
+/// All of the store. Used nonces are facts too: a replay must be refused after a restart as well.
+pub trait Store:
+    Accounts + Devices + Applies + Groups + Firmwares + Modules + Jobs + Tasks + Leases + Nonces
+{
+}
 
-impl<T: Accounts + Devices + Firmwares + Jobs + Tasks + Leases> Store for T {}
+impl<T> Store for T where
+    T: Accounts + Devices + Applies + Groups + Firmwares + Modules + Jobs + Tasks + Leases + Nonces
+{
+}

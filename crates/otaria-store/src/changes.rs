@@ -27,7 +27,7 @@ const DOING: &str = "writing tasks";
 
 /// Where a task stands.
 #[derive(Clone, Copy)]
-struct Stand {
+pub(crate) struct Stand {
     device: DeviceId,
     revision: i64,
     status: TaskStatus,
@@ -46,30 +46,11 @@ pub(crate) async fn apply(
     if changes.is_empty() {
         return Ok(written);
     }
-    // In the order of the table: neighbours share pages.
-    let mut order: Vec<usize> = (0..changes.len()).collect();
-    order.sort_by_key(|i| id(&changes[*i]));
-    let stands = stands(tx, changes, &order).await?;
     let gate = match owner {
         Some(owner) => Some(Gate::read(tx, owner, changes).await?),
         None => None,
     };
-
-    let mut last = None;
-    let mut chosen = Vec::with_capacity(changes.len());
-    for (i, stand) in order.iter().zip(stands) {
-        let change = &changes[*i];
-        let as_seen =
-            |stand: &Stand| stand.revision == change.revision && stand.device == change.key.device;
-        let Some(stand) = stand.filter(as_seen) else { continue };
-        // A second change of the same task comes too late: the first one grew the revision.
-        if last == Some(id(change)) || gate.as_ref().is_some_and(|gate| !gate.lets(change, stand)) {
-            continue;
-        }
-        last = Some(id(change));
-        chosen.push((*i, stand));
-    }
-    refuse_busy(tx, changes, &mut chosen).await?;
+    let chosen = choose(tx, gate.as_ref(), changes).await?;
     for (i, _) in &chosen {
         written[*i] = true;
     }
@@ -77,11 +58,46 @@ pub(crate) async fn apply(
     Ok(written)
 }
 
+/// The changes that still hold, by their places, sorted by task.
+pub(crate) async fn choose(
+    tx: &mut Tx,
+    gate: Option<&Gate>,
+    changes: &[TaskChange],
+) -> Result<Vec<(usize, Stand)>, StoreError> {
+    if changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    // In the order of the table: neighbours share pages.
+    let mut order: Vec<usize> = (0..changes.len()).collect();
+    order.sort_by_key(|i| id(&changes[*i]));
+    let stands = stands(tx, changes, &order).await?;
+
+    let mut last = None;
+    let mut chosen = Vec::with_capacity(changes.len());
+    for (i, stand) in order.iter().zip(stands) {
+        let change = &changes[*i];
+        let as_seen = |stand: &Stand| stand.revision == change.revision && stand.device == change.key.device;
+        let Some(stand) = stand.filter(as_seen) else { continue };
+        // A second change of the same task comes too late: the first one grew the revision.
+        if last == Some(id(change)) || gate.is_some_and(|gate| !gate.lets(change, stand)) {
+            continue;
+        }
+        last = Some(id(change));
+        chosen.push((*i, stand));
+    }
+    refuse_busy(tx, changes, &mut chosen).await?;
+    Ok(chosen)
+}
+
 fn id(change: &TaskChange) -> i64 {
     (change.key.job.0 << 32) | i64::from(change.key.seq)
 }
 
-async fn stands(tx: &mut Tx, changes: &[TaskChange], order: &[usize]) -> Result<Vec<Option<Stand>>, StoreError> {
+async fn stands(
+    tx: &mut Tx,
+    changes: &[TaskChange],
+    order: &[usize],
+) -> Result<Vec<Option<Stand>>, StoreError> {
     let ids = text::numbers(order.iter().map(|i| id(&changes[*i])));
     let found = query_scalar(sql::STAND).bind(ids).fetch_one(&mut tx.conn).await;
     let found: Option<String> = found.map_err(failed(DOING))?;
@@ -96,10 +112,17 @@ async fn stands(tx: &mut Tx, changes: &[TaskChange], order: &[usize]) -> Result<
     Ok(stands)
 }
 
-/// What may be claimed: shards under a current lease, jobs that deliver.
-struct Gate {
-    shards: HashSet<i64>,
-    jobs: BTreeMap<JobNo, i64>,
+/// Which changes are let through.
+pub(crate) enum Gate {
+    /// Claims: of shards under a current lease, of jobs that deliver.
+    Claims {
+        /// Under a current lease.
+        shards: HashSet<i64>,
+        /// Jobs that deliver, with the statuses that they are cancelling.
+        jobs: BTreeMap<JobNo, i64>,
+    },
+    /// What an operator wants of the tasks of jobs; with the statuses that those are cancelling.
+    Ordered(BTreeMap<JobNo, i64>),
 }
 
 impl Gate {
@@ -119,13 +142,21 @@ impl Gate {
         let jobs: Option<String> = jobs.fetch_one(&mut tx.conn).await.map_err(failed(DOING))?;
         let jobs = text::lines::<3>("job", jobs.as_deref())?;
         let jobs = jobs.into_iter().filter(|[_, status, _]| *status == JobStatus::InProgress.code());
-        Ok(Self { shards, jobs: jobs.map(|[job, _, mask]| (JobNo(job), mask)).collect() })
+        Ok(Self::Claims { shards, jobs: jobs.map(|[job, _, mask]| (JobNo(job), mask)).collect() })
     }
 
     fn lets(&self, change: &TaskChange, stand: Stand) -> bool {
-        let canceling = |mask: &i64| mask & (1 << stand.status.code()) != 0;
-        self.shards.contains(&i64::from(change.key.device.shard().0))
-            && self.jobs.get(&change.key.job).is_some_and(|mask| !canceling(mask))
+        let holds = |mask: i64, status: TaskStatus| mask & (1 << status.code()) != 0;
+        match self {
+            Self::Claims { shards, jobs } => {
+                shards.contains(&i64::from(change.key.device.shard().0))
+                    && jobs.get(&change.key.job).is_some_and(|mask| !holds(*mask, stand.status))
+            }
+            Self::Ordered(jobs) => {
+                let free = |mask: &i64| !holds(*mask, stand.status) && !holds(*mask, change.to.status());
+                jobs.get(&change.key.job).is_some_and(free)
+            }
+        }
     }
 }
 
@@ -136,8 +167,7 @@ async fn refuse_busy(
     chosen: &mut Vec<(usize, Stand)>,
 ) -> Result<(), StoreError> {
     let opens = |i: usize, stand: &Stand| !stand.status.is_open() && changes[i].to.status().is_open();
-    let opening: Vec<usize> =
-        chosen.iter().filter(|(i, stand)| opens(*i, stand)).map(|(i, _)| *i).collect();
+    let opening: Vec<usize> = chosen.iter().filter(|(i, stand)| opens(*i, stand)).map(|(i, _)| *i).collect();
     if opening.is_empty() {
         return Ok(());
     }
@@ -161,7 +191,7 @@ async fn refuse_busy(
     Ok(())
 }
 
-async fn write(
+pub(crate) async fn write(
     tx: &mut Tx,
     changes: &[TaskChange],
     chosen: &[(usize, Stand)],
@@ -170,7 +200,8 @@ async fn write(
     if chosen.is_empty() {
         return Ok(());
     }
-    let moved = if wanted(tx, changes, chosen).await? { moved(tx, changes, chosen).await? } else { Vec::new() };
+    let moved =
+        if wanted(tx, changes, chosen).await? { moved(tx, changes, chosen).await? } else { Vec::new() };
     let set = text::array(chosen, |out, (i, _)| columns(out, &changes[*i]));
     let write = query(sql::MOVE).bind(set).bind(now.millis()).execute(&mut tx.conn).await;
     write.map_err(failed(DOING))?;

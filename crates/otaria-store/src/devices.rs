@@ -1,22 +1,24 @@
 //! Products, devices and the versions that devices informed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 
 use async_trait::async_trait;
-use otaria_core::ids::{AccountNo, DeviceId, DeviceName, InformedVersion, ModuleName, ProductKey, ProductNo};
+use otaria_core::ids::{
+    AccountNo, DeviceId, DeviceName, InformedVersion, JobNo, ModuleName, ProductKey, ProductNo,
+};
 use otaria_core::shard::Shard;
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{
-    AuthRow, BATCH_MAX, Candidate, Device, Devices, ModuleVersion, NewDevice, NewProduct, Product, StoreError,
-    VersionReport,
+    AuthRow, BATCH_MAX, Candidate, Device, Devices, Drawn, ModuleVersion, NewDevice, NewProduct, Product,
+    StoreError,
 };
 use sqlx::{query, query_scalar};
 
-use crate::sql::devices as sql;
+use crate::sql::{deletion as deletion_sql, devices as sql};
 use crate::sqlite::errors::{failed, taken};
 use crate::sqlite::{Lane, SqliteStore, Tx};
-use crate::{rows, text};
+use crate::{deletion, part, rows, text};
 
 /// Devices of one statement: a JSON text of about half a megabyte.
 const REGISTER_ROWS: usize = 4_000;
@@ -81,6 +83,42 @@ impl Devices for SqliteStore {
         let lane = if devices.len() > BATCH_MAX { Lane::Expansion } else { Lane::Api };
         let work = self.writer.run(lane, devices.len(), doing, move |tx| {
             Box::pin(async move { register(tx, no, &key, &devices, now).await })
+        });
+        work.await
+    }
+
+    async fn delete_product(&self, no: ProductNo, _: Timestamp) -> Result<(), StoreError> {
+        let work = self.writer.run(Lane::Api, 1, "deleting a product", move |tx| {
+            Box::pin(async move { deletion::product(tx, no).await })
+        });
+        work.await
+    }
+
+    async fn devices_by_id(&self, ids: &[DeviceId]) -> Result<Vec<Option<Device>>, StoreError> {
+        let asked = query(sql::DEVICES_BY_ID).bind(text::numbers(ids.iter().map(|id| id.0)));
+        let found = self.rows("reading devices", asked).await?;
+        let found = found.iter().map(rows::device).collect::<Result<Vec<_>, _>>()?;
+        let found: BTreeMap<DeviceId, Device> = found.into_iter().map(|device| (device.id, device)).collect();
+        Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
+    }
+
+    async fn enable_device(&self, id: DeviceId, enabled: bool) -> Result<(), StoreError> {
+        let doing = "enabling a device";
+        let work = self.writer.run(Lane::Api, 1, doing, move |tx| {
+            Box::pin(async move {
+                let change = query(deletion_sql::ENABLE).bind(id.0).bind(enabled).execute(&mut tx.conn).await;
+                match change.map_err(failed(doing))?.rows_affected() {
+                    0 => Err(StoreError::NotFound { what: "device" }),
+                    _ => Ok(()),
+                }
+            })
+        });
+        work.await
+    }
+
+    async fn delete_device(&self, id: DeviceId, now: Timestamp) -> Result<(), StoreError> {
+        let work = self.writer.run(Lane::Api, 1, "deleting a device", move |tx| {
+            Box::pin(async move { deletion::device(tx, id, now).await })
         });
         work.await
     }
@@ -191,6 +229,15 @@ impl Devices for SqliteStore {
         Ok(candidates)
     }
 
+    async fn scan_drawn(
+        &self,
+        job: JobNo,
+        after: Option<&DeviceName>,
+        limit: usize,
+    ) -> Result<Vec<Drawn>, StoreError> {
+        part::scan(self, job, after, limit).await
+    }
+
     async fn scan(
         &self,
         product: ProductNo,
@@ -206,28 +253,27 @@ impl Devices for SqliteStore {
             .bind(upto)
             .bind(int(limit));
         let found: Option<String> = self.value("scanning devices", statement).await?;
-        let scanned = found.as_deref().unwrap_or_default().lines().map(|line| {
-            let (id, rest) = line.split_once(' ').unwrap_or_default();
-            let (name, version) = rest.split_once(' ').unwrap_or_default();
-            let name = DeviceName::parse(name).map_err(|_| corrupt(line))?;
-            Ok((name, candidate_of(id, version).ok_or_else(|| corrupt(line))?))
-        });
-        scanned.collect()
+        scanned(found.as_deref())
     }
+}
+
+/// Reads lines of id, name, version or nothing.
+pub(crate) fn scanned(found: Option<&str>) -> Result<Vec<(DeviceName, Candidate)>, StoreError> {
+    let read = |line: &str| {
+        let (id, rest) = line.split_once(' ').unwrap_or_default();
+        let (name, version) = rest.split_once(' ').unwrap_or_default();
+        let name = DeviceName::parse(name).map_err(|_| corrupt(line))?;
+        Ok((name, candidate_of(id, version).ok_or_else(|| corrupt(line))?))
+    };
+    found.unwrap_or_default().lines().map(read).collect()
 }
 
 fn corrupt(line: &str) -> StoreError {
     StoreError::Corrupt { table: "device", reason: format!("no candidate: {line:?}") }
 }
 
-fn candidate(text: &str) -> Option<Candidate> {
-    let (id, version) = text.split_once(' ')?;
-    candidate_of(id, version)
-}
-
 fn candidate_of(id: &str, version: &str) -> Option<Candidate> {
-    let version =
-        if version.is_empty() { None } else { Some(InformedVersion::parse(version).ok()?) };
+    let version = if version.is_empty() { None } else { Some(InformedVersion::parse(version).ok()?) };
     Some(Candidate { device: DeviceId(id.parse().ok()?), version })
 }
 
@@ -235,7 +281,7 @@ fn int(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-async fn register(
+pub(crate) async fn register(
     tx: &mut Tx,
     product: ProductNo,
     key: &ProductKey,
@@ -256,7 +302,9 @@ async fn register(
         let taken = text::lines::<1>("device", found.as_deref())?;
         let mut taken: Vec<i64> = taken.into_iter().flatten().collect();
         taken.sort_unstable();
-        free.extend(part.iter().enumerate().filter(|(k, _)| taken.binary_search(&int(*k)).is_err()).map(|(_, i)| *i));
+        free.extend(
+            part.iter().enumerate().filter(|(k, _)| taken.binary_search(&int(*k)).is_err()).map(|(_, i)| *i),
+        );
     }
 
     let mut ids = vec![None; devices.len()];
@@ -292,30 +340,4 @@ fn row(out: &mut String, id: Option<DeviceId>, device: &NewDevice) {
         None => out.push_str("null"),
     }
     out.push(']');
-}
-
-/// Keeps versions that are newer than what is kept; of several of one module the latest counts.
-pub(crate) async fn keep_versions(tx: &mut Tx, versions: &[VersionReport]) -> Result<(), StoreError> {
-    if versions.is_empty() {
-        return Ok(());
-    }
-    let mut latest: HashMap<(DeviceId, &ModuleName), &VersionReport> = HashMap::new();
-    for report in versions {
-        let slot = latest.entry((report.version.device, &report.version.module)).or_insert(report);
-        if slot.order < report.order {
-            *slot = report;
-        }
-    }
-    let mut latest: Vec<&VersionReport> = latest.into_values().collect();
-    latest.sort_unstable_by(|a, b| {
-        (a.version.device, &a.version.module).cmp(&(b.version.device, &b.version.module))
-    });
-    let set = text::array(latest, |out, VersionReport { version, order }| {
-        let module = rows::module_column(&version.module);
-        let _ = write!(out, r#"[{},"{module}","#, version.device.0);
-        text::quote(out, version.version.as_str());
-        let _ = write!(out, ",{},{},{}]", version.at.millis(), order.session, order.n);
-    });
-    let kept = query(sql::KEEP_VERSIONS).bind(set).execute(&mut tx.conn).await;
-    kept.map(drop).map_err(failed("keeping versions"))
 }

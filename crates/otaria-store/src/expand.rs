@@ -24,7 +24,7 @@ use crate::sql::expand as sql;
 use crate::sql::jobs::REFRESH_LIVE;
 use crate::sqlite::Tx;
 use crate::sqlite::errors::failed;
-use crate::text;
+use crate::{deletion, text};
 
 const DOING: &str = "expanding a job";
 
@@ -42,6 +42,8 @@ struct Rules {
 
 pub(crate) async fn expand(tx: &mut Tx, mut slice: Slice, now: Timestamp) -> Result<SliceOutcome, StoreError> {
     let (rules, mut expansion) = begin(tx, &slice).await?;
+    let devices = slice.tasks.iter().map(|task| task.device).chain(slice.skipped.iter().copied());
+    deletion::expect_devices(tx, devices).await?;
     let duplicates = take_duplicates(tx, &mut slice, &expansion).await?;
     let (busy, replaced) = conflicts(tx, &slice, &rules).await?;
 
@@ -251,6 +253,7 @@ async fn advance(tx: &mut Tx, job: JobNo, expansion: &Expansion) -> Result<(), S
     if *complete {
         let forget = query(sql::FORGET_SKIPPED).bind(job.0).bind(FORGET_MAX).execute(&mut tx.conn).await;
         forget.map_err(failed(DOING))?;
+        deletion::forget_past(tx, job, FORGET_MAX).await?;
         query(REFRESH_LIVE).bind(job.0).execute(&mut tx.conn).await.map_err(failed(DOING))?;
     }
     Ok(())

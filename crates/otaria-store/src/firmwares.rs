@@ -1,7 +1,9 @@
 //! Uploads, and the firmware made of them.
 
 use async_trait::async_trait;
+use otaria_core::firmware::FirmwareName;
 use otaria_core::ids::{AccountNo, FirmwareId, FirmwareNo, ProductKey, Version};
+use otaria_core::rules::FirmwareChange;
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{Firmware, FirmwareFilter, Firmwares, StoreError, StoredUpload};
 use sqlx::{query, query_scalar};
@@ -9,7 +11,7 @@ use sqlx::{query, query_scalar};
 use crate::sql::firmwares as sql;
 use crate::sqlite::errors::{failed, taken};
 use crate::sqlite::{Lane, SqliteStore, Tx};
-use crate::{rows, text};
+use crate::{deletion, rows, text};
 
 /// Firmware of one account at most.
 const FIRMWARE_MAX: i64 = 500;
@@ -75,6 +77,40 @@ impl Firmwares for SqliteStore {
         row.as_ref().map(rows::firmware).transpose()
     }
 
+    async fn update_firmware(
+        &self,
+        account: AccountNo,
+        id: &FirmwareId,
+        change: &FirmwareChange,
+        now: Timestamp,
+    ) -> Result<Firmware, StoreError> {
+        let (doing, id, change) = ("changing a firmware", id.clone(), change.clone());
+        let work = self.writer.run(Lane::Api, 1, doing, move |tx| {
+            Box::pin(async move {
+                let update = query(sql::UPDATE)
+                    .bind(id.as_str())
+                    .bind(account.0)
+                    .bind(change.name.as_ref().map(FirmwareName::as_str))
+                    .bind(change.description)
+                    .bind(change.udi)
+                    .bind(now.millis());
+                update.execute(&mut tx.conn).await.map_err(taken(doing, "firmware"))?;
+                let row = query(sql::FIRMWARE).bind(id.as_str()).bind(account.0);
+                let row = row.fetch_optional(&mut tx.conn).await.map_err(failed(doing))?;
+                rows::firmware(&row.ok_or(StoreError::NotFound { what: "firmware" })?)
+            })
+        });
+        work.await
+    }
+
+    async fn delete_firmware(&self, account: AccountNo, id: &FirmwareId) -> Result<(), StoreError> {
+        let id = id.clone();
+        let work = self.writer.run(Lane::Api, 1, "deleting a firmware", move |tx| {
+            Box::pin(async move { deletion::firmware(tx, account, &id).await })
+        });
+        work.await
+    }
+
     async fn firmwares(
         &self,
         account: AccountNo,
@@ -86,7 +122,8 @@ impl Firmwares for SqliteStore {
         let product = filter.product.as_ref().map(ProductKey::as_str);
         let version = filter.dest_version.as_ref().map(Version::as_str);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let page = query(sql::FIRMWARES).bind(account.0).bind(after.0).bind(product).bind(version).bind(limit);
+        let page =
+            query(sql::FIRMWARES).bind(account.0).bind(after.0).bind(product).bind(version).bind(limit);
         let page = self.rows(doing, page).await?;
         let total = query(sql::COUNT_MATCHING).bind(account.0).bind(product).bind(version);
         let total: i64 = self.value(doing, total).await?;

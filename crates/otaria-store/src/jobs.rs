@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use otaria_core::firmware::FirmwareStatus;
-use otaria_core::ids::{AccountNo, ClientToken, FirmwareId, FirmwareNo, JobId, JobNo, ProductNo};
-use otaria_core::job::{JobStatus, Target};
-use otaria_core::task::{CancelCause, TaskStatus};
+use otaria_core::gray::Last;
+use otaria_core::ids::{AccountNo, ClientToken, DeviceId, FirmwareId, FirmwareNo, JobId, JobNo, ProductNo};
+use otaria_core::job::{JobStatus, JobUpdate, Target};
+use otaria_core::task::{BulkFilter, CancelCause, TaskStatus};
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{
-    CreateJob, CreatedJob, Job, JobMove, Jobs, RejectedLine, Slice, SliceOutcome, SourceKind, StoreError,
-    Sweep, TaskCounts,
+    BulkStep, CreateJob, CreatedJob, Job, JobMove, JobTurn, Jobs, RejectedLine, Slice, SliceOutcome,
+    SourceKind, StoreError, Sweep, TaskCounts,
 };
 use sqlx::{Row, query, query_scalar};
 
@@ -17,7 +18,7 @@ use crate::expand::reject_cause;
 use crate::sql::jobs as sql;
 use crate::sqlite::errors::{failed, taken};
 use crate::sqlite::{Lane, SqliteStore, Tx};
-use crate::{cancel, expand, feed, retention, rows, text};
+use crate::{bulk, cancel, expand, feed, part, retention, rows, source, text};
 
 #[async_trait]
 impl Jobs for SqliteStore {
@@ -25,6 +26,13 @@ impl Jobs for SqliteStore {
         let job = job.clone();
         let work = self.writer.run(Lane::Api, 2, "making a job", move |tx| {
             Box::pin(async move { create(tx, &job, now).await })
+        });
+        work.await
+    }
+
+    async fn put_draw(&self, job: JobNo, last: Last) -> Result<Option<Last>, StoreError> {
+        let work = self.writer.run(Lane::Expansion, 1, "keeping a draw", move |tx| {
+            Box::pin(async move { part::put_draw(tx, job, last).await })
         });
         work.await
     }
@@ -54,6 +62,49 @@ impl Jobs for SqliteStore {
     async fn jobs(&self, account: AccountNo, after: JobNo, limit: usize) -> Result<Vec<Job>, StoreError> {
         let page = query(sql::JOBS).bind(account.0).bind(after.0).bind(int(limit));
         self.rows("listing jobs", page).await?.iter().map(rows::job).collect()
+    }
+
+    async fn jobs_of_firmware(
+        &self,
+        firmware: FirmwareNo,
+        before: Option<JobNo>,
+        skip: usize,
+        limit: usize,
+    ) -> Result<(Vec<Job>, u64), StoreError> {
+        let doing = "listing a firmware's jobs";
+        let page = query(sql::OF_FIRMWARE).bind(firmware.0).bind(place(before));
+        let found = self.rows(doing, page.bind(int(limit)).bind(int(skip))).await?;
+        let total: i64 = self.value(doing, query(sql::COUNT_OF_FIRMWARE).bind(firmware.0)).await?;
+        Ok((found.iter().map(rows::job).collect::<Result<_, _>>()?, total.unsigned_abs()))
+    }
+
+    async fn jobs_of_device(
+        &self,
+        device: DeviceId,
+        firmware: FirmwareNo,
+        before: Option<JobNo>,
+        skip: usize,
+        limit: usize,
+    ) -> Result<(Vec<Job>, u64), StoreError> {
+        let doing = "listing a device's jobs";
+        let page = query(sql::OF_DEVICE).bind(device.0).bind(firmware.0).bind(place(before));
+        let found = self.rows(doing, page.bind(int(limit)).bind(int(skip))).await?;
+        let total = query(sql::COUNT_OF_DEVICE).bind(device.0).bind(firmware.0);
+        let total: i64 = self.value(doing, total).await?;
+        Ok((found.iter().map(rows::job).collect::<Result<_, _>>()?, total.unsigned_abs()))
+    }
+
+    async fn update_job(
+        &self,
+        job: JobNo,
+        update: &JobUpdate,
+        now: Timestamp,
+    ) -> Result<Option<Job>, StoreError> {
+        let update = update.clone();
+        let work = self.writer.run(Lane::Api, 1, "changing a job", move |tx| {
+            Box::pin(async move { bulk::update(tx, job, &update, now).await })
+        });
+        work.await
     }
 
     async fn unfinished_jobs(&self) -> Result<Vec<Job>, StoreError> {
@@ -139,10 +190,13 @@ impl Jobs for SqliteStore {
         let work = self.writer.run(Lane::Api, 1, doing, move |tx| {
             Box::pin(async move {
                 let request = query(sql::REQUEST_CANCEL).bind(job.0).bind(mask).bind(cause.code());
-                let request = request.bind(now.millis()).execute(&mut tx.conn).await.map_err(failed(doing))?;
+                let request =
+                    request.bind(now.millis()).execute(&mut tx.conn).await.map_err(failed(doing))?;
                 if request.rows_affected() == 0 {
                     return Err(StoreError::NotFound { what: "job" });
                 }
+                let end = query(crate::sql::bulk::END).bind(job.0).execute(&mut tx.conn).await;
+                end.map_err(failed(doing))?;
                 read(tx, job).await
             })
         });
@@ -152,6 +206,27 @@ impl Jobs for SqliteStore {
     async fn sweep_cancel(&self, job: JobNo, limit: usize, now: Timestamp) -> Result<Sweep, StoreError> {
         let work = self.writer.run(Lane::Api, limit, "cancelling tasks", move |tx| {
             Box::pin(async move { cancel::sweep(tx, job, limit, now).await })
+        });
+        work.await
+    }
+
+    async fn request_bulk(
+        &self,
+        turn: JobTurn,
+        filter: &BulkFilter,
+        now: Timestamp,
+    ) -> Result<Option<Job>, StoreError> {
+        let filter = filter.clone();
+        let work = self.writer.run(Lane::Api, 1, "asking for many tasks", move |tx| {
+            Box::pin(async move { bulk::request(tx, turn, &filter, now).await })
+        });
+        work.await
+    }
+
+    async fn write_bulk(&self, job: JobNo, step: &BulkStep, now: Timestamp) -> Result<Vec<bool>, StoreError> {
+        let step = step.clone();
+        let work = self.writer.run(Lane::Api, step.changes.len(), "moving many tasks", move |tx| {
+            Box::pin(async move { bulk::write(tx, job, &step, now).await })
         });
         work.await
     }
@@ -172,11 +247,16 @@ fn int(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
+/// The place of a job before which a page ends.
+fn place(before: Option<JobNo>) -> i64 {
+    before.map_or(i64::MAX, |job| job.0)
+}
+
 fn corrupt_counter(reason: String) -> StoreError {
     StoreError::Corrupt { table: "job_counter", reason }
 }
 
-async fn read(tx: &mut Tx, job: JobNo) -> Result<Job, StoreError> {
+pub(crate) async fn read(tx: &mut Tx, job: JobNo) -> Result<Job, StoreError> {
     let set = text::numbers([job.0]);
     let row = query(sql::BY_NO).bind(set).fetch_optional(&mut tx.conn).await;
     let row = row.map_err(failed("reading a job"))?.ok_or(StoreError::NotFound { what: "job" })?;
@@ -201,13 +281,17 @@ async fn create(tx: &mut Tx, job: &CreateJob, now: Timestamp) -> Result<CreatedJ
     let product = ProductNo(product.ok_or(StoreError::NotFound { what: "product" })?);
     let firmware = query(sql::FIRMWARE_OF).bind(job.new.firmware.as_str()).bind(job.account.0);
     let firmware = firmware.bind(product.0).fetch_optional(&mut tx.conn).await.map_err(failed(doing))?;
-    let firmware = firmware.ok_or(StoreError::NotFound { what: "firmware" })?;
-    let firmware = FirmwareNo(firmware.try_get("no").map_err(failed(doing))?);
+    let found = firmware.ok_or(StoreError::NotFound { what: "firmware" })?;
+    let firmware = FirmwareNo(found.try_get("no").map_err(failed(doing))?);
+    let source = match source::freeze(tx, job, product, &found).await? {
+        Ok(source) => source,
+        Err(matching) => return Ok(CreatedJob::Nobody { matching }),
+    };
     move_firmware(tx, firmware, job.firmware, now).await?;
 
     let upto = query_scalar(sql::LAST).bind("device").fetch_one(&mut tx.conn).await;
     let upto: i64 = upto.map_err(failed(doing))?;
-    let no = insert(tx, job, (product, firmware), upto, now).await?;
+    let no = insert(tx, job, &source, (product, firmware), upto, now).await?;
     query(sql::NEW_SOURCE).bind(no.0).execute(&mut tx.conn).await.map_err(failed(doing))?;
     feed::job_moved(tx, no, job.status, now).await?;
     Ok(CreatedJob::New(Box::new(read(tx, no).await?)))
@@ -216,6 +300,7 @@ async fn create(tx: &mut Tx, job: &CreateJob, now: Timestamp) -> Result<CreatedJ
 async fn insert(
     tx: &mut Tx,
     job: &CreateJob,
+    source: &SourceKind,
     (product, firmware): (ProductNo, FirmwareNo),
     upto: i64,
     now: Timestamp,
@@ -226,11 +311,7 @@ async fn insert(
         Target::ListFile { file_url } => Some(file_url.as_str()),
         Target::All { .. } | Target::Names(_) | Target::Gray { .. } | Target::Group { .. } => None,
     };
-    let (source, object, size) = match &job.source {
-        SourceKind::Names => (0, None, None),
-        SourceKind::File { object, size } => (1, Some(object.as_str()), Some(size.cast_signed())),
-        SourceKind::Product => (2, None, None),
-    };
+    let source = source::columns(source);
     let insert = query_scalar(sql::NEW)
         .bind(job.id.as_str())
         .bind(job.account.0)
@@ -255,14 +336,18 @@ async fn insert(
         .bind(new.description.as_str())
         .bind(new.client_token.as_ref().map(ClientToken::as_str))
         .bind(&job.digest[..])
-        .bind(source)
-        .bind(object)
-        .bind(size)
+        .bind(source.kind)
+        .bind(source.object)
+        .bind(source.size)
         .bind(upto)
         .bind(job.status.code())
         .bind((job.status == JobStatus::InProgress).then_some(now.millis()))
         .bind(job.status.is_ended().then_some(now.millis()))
-        .bind(now.millis());
+        .bind(now.millis())
+        .bind(source.matching)
+        .bind(source.count)
+        .bind(source.group)
+        .bind(source.group_upto);
     insert.fetch_one(&mut tx.conn).await.map(JobNo).map_err(taken("making a job", "job"))
 }
 

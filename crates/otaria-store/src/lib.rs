@@ -7,22 +7,31 @@
 //! after the commit reached the disk.
 
 mod accounts;
+mod applies;
+mod bulk;
 mod cancel;
 mod changes;
 mod counters;
+mod deletion;
 mod devices;
 mod expand;
 mod feed;
 mod firmwares;
+mod groups;
 mod jobs;
 mod leases;
 mod listing;
 mod names;
+mod modules;
+mod nonces;
+mod part;
 mod retention;
 mod rows;
+mod source;
 mod sql;
 mod sqlite;
 mod tasks;
 mod text;
+mod versions;
 
 pub use sqlite::{SqliteOptions, SqliteStore};

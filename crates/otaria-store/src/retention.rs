@@ -8,7 +8,9 @@ use otaria_core::time::Timestamp;
 use otaria_ports::store::StoreError;
 use sqlx::{Row, query, query_scalar};
 
+use crate::deletion;
 use crate::sql::jobs::COUNT_TASKS;
+use crate::sql::part::{FORGET_PAST, PAST_LEFT};
 use crate::sql::retention as sql;
 use crate::sqlite::errors::failed;
 use crate::sqlite::{SqliteStore, Tx};
@@ -48,8 +50,12 @@ pub(crate) async fn purge(tx: &mut Tx, before: Timestamp, limit: usize) -> Resul
             removed += purge_job(tx, job, left).await?;
             continue;
         }
-        let Some(job) = one(tx, query_scalar(sql::SKIPS_LEFT)).await? else { break };
-        removed += delete(tx, sql::SKIPS, job, Some(left)).await?;
+        if let Some(job) = one(tx, query_scalar(sql::SKIPS_LEFT)).await? {
+            removed += delete(tx, sql::SKIPS, job, Some(left)).await?;
+            continue;
+        }
+        let Some(job) = one(tx, query_scalar(PAST_LEFT)).await? else { break };
+        removed += delete(tx, FORGET_PAST, job, Some(left)).await?;
     }
     Ok(removed)
 }
@@ -62,7 +68,7 @@ async fn one(tx: &mut Tx, statement: Scalar<'_>) -> Result<Option<i64>, StoreErr
 
 /// Removes up to `limit` rows of a job, the job itself last.
 async fn purge_job(tx: &mut Tx, job: i64, limit: u64) -> Result<u64, StoreError> {
-    for rows in [sql::TASKS, sql::REJECTS, sql::SKIPS] {
+    for rows in [sql::TASKS, sql::REJECTS, sql::SKIPS, FORGET_PAST] {
         let removed = delete(tx, rows, job, Some(limit)).await?;
         if removed > 0 {
             return Ok(removed);
@@ -70,7 +76,10 @@ async fn purge_job(tx: &mut Tx, job: i64, limit: u64) -> Result<u64, StoreError>
     }
     delete(tx, sql::COUNTERS, job, None).await?;
     delete(tx, sql::SOURCE, job, None).await?;
-    delete(tx, sql::JOB, job, None).await
+    delete(tx, crate::sql::bulk::FORGET, job, None).await?;
+    let removed = delete(tx, sql::JOB, job, None).await?;
+    deletion::forget_firmware(tx).await?;
+    Ok(removed)
 }
 
 async fn delete(

@@ -2,12 +2,14 @@
 
 mod devices;
 mod firmwares;
+mod groups;
 mod jobs;
 mod tasks;
 
 pub(crate) use devices::{access_key, account, auth, device, module, module_column, product, version};
 pub(crate) use firmwares::{asked_files, files, firmware, upload};
-pub(crate) use jobs::{expansion, job, read_target, tags, target};
+pub(crate) use groups::{apply, apply_devices, apply_names, group, ota_module, refused_names};
+pub(crate) use jobs::{bulk, expansion, job, read_target, tags, target};
 pub(crate) use tasks::{StateColumns, task};
 
 use otaria_core::time::Timestamp;

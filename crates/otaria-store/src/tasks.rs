@@ -3,18 +3,18 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use otaria_core::ids::{DeviceId, JobNo};
+use otaria_core::ids::{DeviceId, FirmwareNo, JobNo, TaskId};
 use otaria_core::shard::{SHARDS, Shard};
-use otaria_core::task::TaskKey;
+use otaria_core::task::{CancelCause, TaskKey};
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{
-    OwnedShards, StoreError, Task, TaskChange, TaskFilter, TaskPage, Tasks, VersionReport,
+    Job, JobTurn, OwnedShards, StoreError, Task, TaskChange, TaskFilter, TaskPage, Tasks, VersionReport,
 };
 use sqlx::query;
 
 use crate::sql::tasks as sql;
 use crate::sqlite::{Lane, SqliteStore};
-use crate::{changes, devices, listing, rows, text};
+use crate::{bulk, changes, listing, rows, text, versions};
 
 #[async_trait]
 impl Tasks for SqliteStore {
@@ -35,6 +35,16 @@ impl Tasks for SqliteStore {
         // The row is found by job and place; the device is part of the key too.
         let asked: HashSet<&TaskKey> = keys.iter().collect();
         Ok(found.into_iter().filter(|task| asked.contains(&task.key)).collect())
+    }
+
+    async fn tasks_by_id(&self, ids: &[TaskId]) -> Result<Vec<Task>, StoreError> {
+        let mut rows: Vec<i64> = ids.iter().map(|id| (id.job.0 << 32) | i64::from(id.seq)).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        let found = self.rows("reading tasks by id", query(sql::BY_ID).bind(text::numbers(rows))).await?;
+        let mut found = found.iter().map(rows::task).collect::<Result<Vec<_>, _>>()?;
+        found.sort_by_key(|task| (task.key.job, task.key.seq));
+        Ok(found)
     }
 
     async fn due(&self, shards: &[Shard], now: Timestamp, limit: usize) -> Result<Vec<Task>, StoreError> {
@@ -76,17 +86,45 @@ impl Tasks for SqliteStore {
         work.await
     }
 
+    async fn settle_all(
+        &self,
+        turns: &[JobTurn],
+        changes: &[TaskChange],
+        now: Timestamp,
+    ) -> Result<Vec<usize>, StoreError> {
+        let (turns, changes) = (turns.to_vec(), changes.to_vec());
+        let work = self.writer.run(Lane::Api, changes.len(), "settling tasks together", move |tx| {
+            Box::pin(async move { bulk::settle_all(tx, &turns, &changes, now).await })
+        });
+        work.await
+    }
+
+    async fn cancel_of_devices(
+        &self,
+        firmware: FirmwareNo,
+        job: Option<JobNo>,
+        devices: &[DeviceId],
+        cause: CancelCause,
+        now: Timestamp,
+    ) -> Result<Vec<Job>, StoreError> {
+        let devices = devices.to_vec();
+        let work = self.writer.run(Lane::Api, devices.len(), "cancelling tasks of devices", move |tx| {
+            Box::pin(async move { bulk::cancel_of_devices(tx, firmware, job, &devices, cause, now).await })
+        });
+        work.await
+    }
+
     async fn take_reports(
         &self,
         versions: &[VersionReport],
         changes: &[TaskChange],
         now: Timestamp,
     ) -> Result<Vec<bool>, StoreError> {
-        let (versions, changes) = (versions.to_vec(), changes.to_vec());
-        let rows = versions.len() + changes.len();
+        let (reports, changes) = (versions.to_vec(), changes.to_vec());
+        let rows = reports.len() + changes.len();
         let work = self.writer.run(Lane::Reports, rows, "taking reports", move |tx| {
             Box::pin(async move {
-                devices::keep_versions(tx, &versions).await?;
+                versions::keep(tx, &reports).await?;
                 changes::apply(tx, None, &changes, now).await
             })
         });

@@ -3,12 +3,15 @@
 mod access;
 mod device;
 mod firmware;
+mod group;
 mod job;
 mod job_create;
+mod job_orders;
 mod link;
 pub(crate) mod output;
 mod product;
 mod task;
+mod task_orders;
 mod watch;
 
 use std::process::ExitCode;
@@ -47,6 +50,8 @@ enum Command {
     Product(Operator<product::ProductCommand>),
     /// Devices of a product
     Device(Operator<device::DeviceCommand>),
+    /// Groups of devices
+    Group(Operator<group::GroupCommand>),
     /// Update packages
     Firmware(Operator<firmware::FirmwareCommand>),
     /// Jobs: the rollout of a package to a set of devices
@@ -89,6 +94,7 @@ impl Cli {
             Command::Fleet(args) => Box::pin(fleet::run(args)).await?,
             Command::Product(of) => Box::pin(product::run(of.command, &of.link)).await?,
             Command::Device(of) => Box::pin(device::run(of.command, &of.link)).await?,
+            Command::Group(of) => Box::pin(group::run(of.command, &of.link)).await?,
             Command::Firmware(of) => Box::pin(firmware::run(of.command, &of.link)).await?,
             Command::Job(of) => Box::pin(job::run(of.command, &of.link)).await?,
             Command::Task(of) => Box::pin(task::run(of.command, &of.link)).await?,
@@ -134,6 +140,12 @@ mod tests {
             "otaria job cancel j",
             "otaria task list j --status queued",
             "otaria key create --role viewer",
+            "otaria group create hall-3 --within g",
+            "otaria group add g --product k d1 d2",
+            "otaria device disable --product k d1",
+            "otaria product delete k",
+            "otaria firmware delete f",
+            "otaria job create --firmware f --group g",
             "otaria completions fish",
         ] {
             assert!(parses(line), "{line}");
@@ -152,6 +164,7 @@ mod tests {
             "otaria device register --product k",
             "otaria device register --product k --count 5",
             "otaria firmware create --product k --version 2.0.0",
+            "otaria group add g --product k",
         ] {
             assert!(!parses(line), "{line}");
         }

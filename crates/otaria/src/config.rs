@@ -59,6 +59,8 @@ pub(crate) struct HttpConfig {
     pub(crate) tls_key: Option<PathBuf>,
     /// How devices reach this face, when not by its own address: what download links begin with.
     pub(crate) public_url: Option<String>,
+    /// When set, calls of the cloud-compatible API have to name it as `IotInstanceId`.
+    pub(crate) instance_id: Option<String>,
 }
 
 /// The device gateway.
@@ -181,7 +183,13 @@ impl Default for Config {
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { listen: loopback(8080), tls_certificate: None, tls_key: None, public_url: None }
+        Self {
+            listen: loopback(8080),
+            tls_certificate: None,
+            tls_key: None,
+            public_url: None,
+            instance_id: None,
+        }
     }
 }
 

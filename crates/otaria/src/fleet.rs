@@ -4,6 +4,7 @@
 //! They know the server by its MQTT and HTTP faces only, and each keeps its own record of what it saw.
 
 mod bench;
+mod blocks;
 mod command;
 mod device;
 mod download;

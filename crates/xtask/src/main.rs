@@ -1,7 +1,9 @@
 //! The project's own commands, run as `cargo xtask …`: `tidy` checks the rules of the house that no
-//! compiler checks, `test` runs everything that a change must pass. It never knows what Otaria does: it
-//! reads manifests and sources, and depends on none of the other crates.
+//! compiler checks, `test` runs everything that a change must pass, `conformance` runs the official SDKs
+//! against a server. It never knows what Otaria does: it reads manifests and sources, and depends on none of
+//! the other crates.
 
+mod conformance;
 mod repo;
 mod source;
 mod test;
@@ -34,12 +36,21 @@ enum Command {
         #[arg(long)]
         full: bool,
     },
+    /// Run the official SDKs, unmodified, against a server that is built here.
+    ///
+    /// Needs python3 with pip and, for the suite `node`, npm; installs the SDKs under target/conformance.
+    /// The last line is `N passed, N failed`.
+    Conformance {
+        /// Only these suites.
+        suites: Vec<conformance::Suite>,
+    },
 }
 
 fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Tidy => tidy::run(),
         Command::Test { full } => test::run(full),
+        Command::Conformance { suites } => conformance::run(&suites),
     };
 
     match done {

@@ -1,7 +1,9 @@
 //! Products and devices.
 
 use otaria_core::ids::iot_id;
-use otaria_engine::command::{DeviceStatus, DeviceView, ProductView, RefusedDevice, RegisteredDevice};
+use otaria_engine::command::{
+    DeviceState, DeviceStatus, DeviceView, ProductView, RefusedDevice, RegisteredDevice,
+};
 use otaria_ports::store::{ModuleVersion, Product};
 use otaria_proto::v1;
 
@@ -151,6 +153,20 @@ pub(crate) fn device_detail(product: &Product, view: DeviceView) -> v1::QueryDev
         utc_online: device.online_at.map(instant),
         module_versions: versions(&view.versions),
         device_secret: view.secret,
+    }
+}
+
+pub(crate) fn state(state: &DeviceState) -> v1::DeviceState {
+    let device = &state.device;
+    let online = state.status == DeviceStatus::Online;
+    v1::DeviceState {
+        device_name: device.name.to_string(),
+        device_id: iot_id(device.id),
+        iot_id: iot_id(device.id),
+        as_address: None,
+        status: status(state.status).into(),
+        timestamp: device.online_at.filter(|_| online).map(instant),
+        utc_last_online_time: device.online_at.map(instant),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Packages.
 
 use otaria_core::firmware::{FirmwareKind, FirmwareStatus};
-use otaria_core::rules::{FirmwareParams, MultiFileParams};
+use otaria_core::rules::{FirmwareChangeParams, FirmwareParams, MultiFileParams};
 use otaria_engine::command::{FirmwareView, sign_of};
 use otaria_ports::store::{Firmware, PackageFile};
 use otaria_proto::v1;
@@ -25,6 +25,15 @@ pub(crate) fn params(request: v1::CreateOtaFirmwareRequest) -> FirmwareParams {
         sign_method: request.sign_method,
         need_to_verify: request.need_to_verify,
         udi: request.udi,
+    }
+}
+
+pub(crate) fn change(request: v1::ModifyOtaFirmwareRequest) -> FirmwareChangeParams {
+    FirmwareChangeParams {
+        product_key: request.product_key,
+        firmware_name: request.firmware_name,
+        firmware_desc: request.firmware_desc,
+        firmware_udi: request.firmware_udi,
     }
 }
 

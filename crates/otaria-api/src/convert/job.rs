@@ -1,11 +1,11 @@
 //! Jobs.
 
 use otaria_core::job::{CancelFlags, JobKind, JobStatus, OverwriteMode, Target};
-use otaria_core::rules::{JobParams, StaticUpgradeParams, TagParams, VerifyParams};
-use otaria_core::task::TaskStatus;
+use otaria_core::rules::{JobParams, StaticUpgradeParams, TagParams, UpdateJobParams, VerifyParams};
+use otaria_core::task::{BulkAction, TaskStatus};
 use otaria_core::time::Timestamp;
 use otaria_engine::command::JobView;
-use otaria_ports::store::{RejectCause, RejectedLine, TaskCounts};
+use otaria_ports::store::{Job, RejectCause, RejectedLine, TaskCounts};
 use otaria_proto::v1;
 
 use super::{choice, count, instant, minutes, tags, text};
@@ -66,6 +66,16 @@ pub(crate) fn static_params(request: v1::CreateOtaStaticUpgradeJobRequest) -> St
         gray_percent: request.gray_percent,
         schedule_time: request.schedule_time,
         schedule_finish_time: request.schedule_finish_time,
+    }
+}
+
+pub(crate) fn update_params(request: v1::UpdateOtaJobRequest) -> UpdateJobParams {
+    UpdateJobParams {
+        maximum_per_minute: request.maximum_per_minute.map(i64::from),
+        timeout_in_minutes: request.timeout_in_minutes.map(i64::from),
+        src_version_list: request.src_version_list,
+        tags: tag_params(request.tags),
+        target_selection: choice(request.target_selection, &SELECTIONS),
     }
 }
 
@@ -134,6 +144,49 @@ fn expansion(view: &JobView) -> v1::Expansion {
     }
 }
 
+/// How far the last action on many tasks has come.
+fn bulk(view: &JobView) -> Option<v1::Bulk> {
+    let bulk = view.job.bulk.as_ref()?;
+    let action = match bulk.filter.action {
+        BulkAction::Confirm => v1::BulkAction::Confirm,
+        BulkAction::Reupgrade => v1::BulkAction::Reupgrade,
+    };
+    Some(v1::Bulk {
+        action: action.into(),
+        looked_at: bulk.after.into(),
+        moved: count(bulk.moved),
+        passed_over: count(bulk.passed),
+        done: bulk.done,
+    })
+}
+
+/// A row of the lists of jobs.
+pub(crate) fn simple(job: &Job) -> v1::SimpleOtaJobInfo {
+    let (kind, by) = kinds(job.new.kind);
+    v1::SimpleOtaJobInfo {
+        job_id: job.id.to_string(),
+        firmware_id: job.new.firmware.to_string(),
+        product_key: job.new.product.to_string(),
+        job_status: status(job.status).into(),
+        job_type: kind.into(),
+        selection_type: by.into(),
+        target_selection: selection(&job.new.target).into(),
+        tags: tags(&job.new.tags),
+        utc_create: Some(instant(job.created_at)),
+        utc_modified: Some(instant(job.modified_at)),
+        utc_start_time: job.started_at.map(instant),
+        utc_end_time: job.ended_at.filter(|_| job.status.is_ended()).map(instant),
+    }
+}
+
+const fn kinds(kind: JobKind) -> (v1::JobType, v1::SelectionType) {
+    match kind {
+        JobKind::Verify => (v1::JobType::VerifyFirmware, v1::SelectionType::Static),
+        JobKind::Static => (v1::JobType::UpgradeFirmware, v1::SelectionType::Static),
+        JobKind::Dynamic => (v1::JobType::UpgradeFirmware, v1::SelectionType::Dynamic),
+    }
+}
+
 /// What a watcher sees.
 pub(crate) fn watched(view: &JobView, read_at: Timestamp) -> v1::WatchOtaJobResponse {
     v1::WatchOtaJobResponse {
@@ -143,17 +196,14 @@ pub(crate) fn watched(view: &JobView, read_at: Timestamp) -> v1::WatchOtaJobResp
         task_counts: Some(task_counts(&view.counts)),
         notices_written: count(view.counts.notices),
         utc_read: Some(instant(read_at)),
+        bulk: bulk(view),
     }
 }
 
 /// Everything, with fields present or absent as the seed has it.
 pub(crate) fn queried(view: &JobView) -> v1::QueryOtaJobResponse {
     let (job, new, policy) = (&view.job, &view.job.new, &view.job.new.policy);
-    let (kind, by) = match new.kind {
-        JobKind::Verify => (v1::JobType::VerifyFirmware, v1::SelectionType::Static),
-        JobKind::Static => (v1::JobType::UpgradeFirmware, v1::SelectionType::Static),
-        JobKind::Dynamic => (v1::JobType::UpgradeFirmware, v1::SelectionType::Dynamic),
-    };
+    let (kind, by) = kinds(new.kind);
     let overwrite = match policy.overwrite {
         OverwriteMode::Keep => v1::OverwriteMode::Keep,
         OverwriteMode::Replace => v1::OverwriteMode::Replace,
@@ -180,7 +230,7 @@ pub(crate) fn queried(view: &JobView) -> v1::QueryOtaJobResponse {
         dest_version: view.firmware.new.dest_version.to_string(),
         src_versions: new.target.src_versions().iter().map(ToString::to_string).collect(),
         group_id,
-        group_name: String::new(),
+        group_name: view.group_name.clone().unwrap_or_default(),
         gray_percent,
         dynamic_mode: None,
         retry_interval: policy.retry.map(|retry| minutes(retry.interval)),
@@ -205,5 +255,6 @@ pub(crate) fn queried(view: &JobView) -> v1::QueryOtaJobResponse {
         expansion: Some(expansion(view)),
         notices_written: count(view.counts.notices),
         reject_file_url: view.reject_file_url.clone(),
+        bulk: bulk(view),
     }
 }

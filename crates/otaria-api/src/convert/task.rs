@@ -1,15 +1,15 @@
 //! Tasks.
 
 use otaria_core::ids::{DeviceName, TaskId, iot_id};
-use otaria_core::rules::{Code, Refusal};
-use otaria_core::task::{Delivery, TaskState, TaskStatus, WaitReason, wait_reason};
+use otaria_core::rules::{BulkParams, Code, Refusal};
+use otaria_core::task::{Delivery, FailureCause, TaskState, TaskStatus, WaitReason, wait_reason};
 use otaria_core::time::Timestamp;
-use otaria_engine::command::JobHead;
+use otaria_engine::command::{DeviceRef, JobHead, UnfinishedParams};
 use otaria_ports::store::{Task, TaskFilter, TaskView};
 use otaria_proto::v1;
 use tonic::Status;
 
-use super::{instant, minutes};
+use super::{choice, instant, minutes};
 use crate::errors;
 
 const fn status(status: TaskStatus) -> v1::TaskStatus {
@@ -58,6 +58,36 @@ pub(crate) fn filter(request: &v1::ListOtaTaskByJobRequest) -> Result<TaskFilter
     Ok(TaskFilter { status: wanted, devices })
 }
 
+/// A status by its name; a number that is none of them is left to the rules.
+fn named(raw: i32) -> Option<String> {
+    choice(raw, &TaskStatus::ALL.map(TaskStatus::as_str))
+}
+
+/// Which open tasks of a device are wanted.
+pub(crate) fn unfinished(request: v1::ListOtaUnfinishedTaskByDeviceRequest) -> UnfinishedParams {
+    let list = request.task_status_list.into_iter();
+    UnfinishedParams {
+        device: DeviceRef {
+            iot_id: request.iot_id,
+            product_key: request.product_key,
+            device_name: request.device_name,
+        },
+        module_name: request.module_name,
+        task_status: named(request.task_status),
+        task_status_list: list.map(|raw| named(raw).unwrap_or_else(|| raw.to_string())).collect(),
+    }
+}
+
+/// Which tasks of a job are started again.
+pub(crate) fn reupgrade_filter(filter: &v1::ReupgradeFilter) -> BulkParams {
+    let causes = FailureCause::ALL.map(FailureCause::as_str);
+    let text = |raw: &i32, name: Option<String>| name.unwrap_or_else(|| raw.to_string());
+    BulkParams {
+        task_status: filter.task_status.iter().map(|raw| text(raw, named(*raw))).collect(),
+        failure_cause: filter.failure_cause.iter().map(|raw| text(raw, choice(*raw, &causes))).collect(),
+    }
+}
+
 /// A row of the list.
 pub(crate) fn row(head: &JobHead, view: &TaskView, online: bool, now: Timestamp) -> v1::SimpleOtaTaskInfo {
     let (job, task) = (&head.job, &view.task);
@@ -74,8 +104,8 @@ pub(crate) fn row(head: &JobHead, view: &TaskView, online: bool, now: Timestamp)
         src_version: task.src_version.as_ref().map(|version| version.as_str().to_owned()),
         dest_version: head.firmware.new.dest_version.to_string(),
         task_status: status(task.state.status()).into(),
-        task_desc: describe(task),
-        progress: progress(&task.state),
+        task_desc: task.ended_because(),
+        progress: task.progress().map(Into::into),
         timeout: job.new.policy.timeout.map(minutes),
         utc_create: Some(instant(task.created_at)),
         utc_modified: Some(instant(task.modified_at)),
@@ -83,36 +113,6 @@ pub(crate) fn row(head: &JobHead, view: &TaskView, online: bool, now: Timestamp)
         wait_reason: reason(waits_for).into(),
         notices: i32::try_from(task.notices).unwrap_or(i32::MAX),
         utc_notified: notified_at(task).map(instant),
-    }
-}
-
-/// Why a task ended without success, with the device's own words if it had any.
-fn describe(task: &Task) -> String {
-    let why = match &task.state {
-        TaskState::Failed { cause, .. } => cause.describe(),
-        TaskState::Canceled { cause, .. } => cause.describe(),
-        TaskState::Confirm
-        | TaskState::Queued
-        | TaskState::Notified { .. }
-        | TaskState::InProgress { .. }
-        | TaskState::Succeeded { .. } => return String::new(),
-    };
-    match task.desc.as_deref().filter(|words| !words.is_empty()) {
-        Some(words) => format!("{why} ({words})"),
-        None => why.to_owned(),
-    }
-}
-
-/// A device that runs the version is through, whatever it reported last.
-fn progress(state: &TaskState) -> Option<i32> {
-    match state {
-        TaskState::InProgress { percent, .. } => Some(percent.get().into()),
-        TaskState::Succeeded { .. } => Some(100),
-        TaskState::Confirm
-        | TaskState::Queued
-        | TaskState::Notified { .. }
-        | TaskState::Failed { .. }
-        | TaskState::Canceled { .. } => None,
     }
 }
 
@@ -126,5 +126,25 @@ fn notified_at(task: &Task) -> Option<Timestamp> {
     match delivery {
         Delivery::Claimed { .. } | Delivery::Wanted => None,
         Delivery::Written { .. } | Delivery::Fetched => Some(attempt.offered_at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_and_causes_have_the_same_names_on_the_wire_and_in_the_rules() {
+        for known in TaskStatus::ALL {
+            assert_eq!(named(status(known).into()).as_deref(), Some(known.as_str()));
+        }
+        for (number, cause) in (1..).zip(FailureCause::ALL) {
+            let name = v1::FailureCause::try_from(number).unwrap().as_str_name();
+            assert_eq!(name, format!("FAILURE_CAUSE_{}", cause.as_str()));
+        }
+        let filter = v1::ReupgradeFilter { task_status: vec![6, 99], failure_cause: vec![7, 0] };
+        let params = reupgrade_filter(&filter);
+        assert_eq!(params.task_status, ["FAILED", "99"]);
+        assert_eq!(params.failure_cause, ["TIMEOUT", "0"]);
     }
 }

@@ -1,5 +1,9 @@
 //! Products and devices.
 
+mod applies;
+mod groups;
+mod manage;
+
 use std::sync::Arc;
 
 use otaria_core::ids::{DeviceName, ProductNo};
@@ -163,5 +167,138 @@ impl DeviceService for Devices {
             status: convert::status(status).into(),
             timestamp: since.map(instant),
         }))
+    }
+
+    async fn delete_product(
+        &self,
+        request: Request<v1::DeleteProductRequest>,
+    ) -> Result<Response<v1::DeleteProductResponse>, Status> {
+        manage::delete_product(&self.0, request).await.map(Response::new)
+    }
+
+    async fn batch_get_device_state(
+        &self,
+        request: Request<v1::BatchGetDeviceStateRequest>,
+    ) -> Result<Response<v1::BatchGetDeviceStateResponse>, Status> {
+        manage::batch_get_device_state(&self.0, request).await.map(Response::new)
+    }
+
+    async fn delete_device(
+        &self,
+        request: Request<v1::DeleteDeviceRequest>,
+    ) -> Result<Response<v1::DeleteDeviceResponse>, Status> {
+        manage::delete_device(&self.0, request).await.map(Response::new)
+    }
+
+    async fn disable_thing(
+        &self,
+        request: Request<v1::DisableThingRequest>,
+    ) -> Result<Response<v1::DisableThingResponse>, Status> {
+        manage::disable_thing(&self.0, request).await.map(Response::new)
+    }
+
+    async fn enable_thing(
+        &self,
+        request: Request<v1::EnableThingRequest>,
+    ) -> Result<Response<v1::EnableThingResponse>, Status> {
+        manage::enable_thing(&self.0, request).await.map(Response::new)
+    }
+
+    async fn batch_check_device_names(
+        &self,
+        request: Request<v1::BatchCheckDeviceNamesRequest>,
+    ) -> Result<Response<v1::BatchCheckDeviceNamesResponse>, Status> {
+        applies::check(&self.0, request).await.map(Response::new)
+    }
+
+    async fn batch_register_device(
+        &self,
+        request: Request<v1::BatchRegisterDeviceRequest>,
+    ) -> Result<Response<v1::BatchRegisterDeviceResponse>, Status> {
+        applies::register_count(&self.0, request).await.map(Response::new)
+    }
+
+    async fn batch_register_device_with_apply_id(
+        &self,
+        request: Request<v1::BatchRegisterDeviceWithApplyIdRequest>,
+    ) -> Result<Response<v1::BatchRegisterDeviceWithApplyIdResponse>, Status> {
+        applies::register(&self.0, request).await.map(Response::new)
+    }
+
+    async fn query_batch_register_device_status(
+        &self,
+        request: Request<v1::QueryBatchRegisterDeviceStatusRequest>,
+    ) -> Result<Response<v1::QueryBatchRegisterDeviceStatusResponse>, Status> {
+        applies::query(&self.0, request).await.map(Response::new)
+    }
+
+    async fn query_page_by_apply_id(
+        &self,
+        request: Request<v1::QueryPageByApplyIdRequest>,
+    ) -> Result<Response<v1::QueryPageByApplyIdResponse>, Status> {
+        applies::page(&self.0, request).await.map(Response::new)
+    }
+
+    async fn create_device_group(
+        &self,
+        request: Request<v1::CreateDeviceGroupRequest>,
+    ) -> Result<Response<v1::CreateDeviceGroupResponse>, Status> {
+        groups::create(&self.0, request).await.map(Response::new)
+    }
+
+    async fn update_device_group(
+        &self,
+        request: Request<v1::UpdateDeviceGroupRequest>,
+    ) -> Result<Response<v1::UpdateDeviceGroupResponse>, Status> {
+        groups::update(&self.0, request).await.map(Response::new)
+    }
+
+    async fn delete_device_group(
+        &self,
+        request: Request<v1::DeleteDeviceGroupRequest>,
+    ) -> Result<Response<v1::DeleteDeviceGroupResponse>, Status> {
+        groups::delete(&self.0, request).await.map(Response::new)
+    }
+
+    async fn query_device_group_info(
+        &self,
+        request: Request<v1::QueryDeviceGroupInfoRequest>,
+    ) -> Result<Response<v1::QueryDeviceGroupInfoResponse>, Status> {
+        groups::query(&self.0, request).await.map(Response::new)
+    }
+
+    async fn query_device_group_list(
+        &self,
+        request: Request<v1::QueryDeviceGroupListRequest>,
+    ) -> Result<Response<v1::QueryDeviceGroupListResponse>, Status> {
+        groups::list(&self.0, request).await.map(Response::new)
+    }
+
+    async fn batch_add_device_group_relations(
+        &self,
+        request: Request<v1::BatchAddDeviceGroupRelationsRequest>,
+    ) -> Result<Response<v1::BatchAddDeviceGroupRelationsResponse>, Status> {
+        groups::add(&self.0, request).await.map(Response::new)
+    }
+
+    async fn batch_delete_device_group_relations(
+        &self,
+        request: Request<v1::BatchDeleteDeviceGroupRelationsRequest>,
+    ) -> Result<Response<v1::BatchDeleteDeviceGroupRelationsResponse>, Status> {
+        groups::take(&self.0, request).await.map(Response::new)
+    }
+
+    async fn query_device_list_by_device_group(
+        &self,
+        request: Request<v1::QueryDeviceListByDeviceGroupRequest>,
+    ) -> Result<Response<v1::QueryDeviceListByDeviceGroupResponse>, Status> {
+        groups::devices(&self.0, request).await.map(Response::new)
+    }
+
+    async fn query_device_group_by_device(
+        &self,
+        request: Request<v1::QueryDeviceGroupByDeviceRequest>,
+    ) -> Result<Response<v1::QueryDeviceGroupByDeviceResponse>, Status> {
+        groups::of_device(&self.0, request).await.map(Response::new)
     }
 }

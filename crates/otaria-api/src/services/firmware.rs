@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use otaria_core::ids::FirmwareNo;
-use otaria_core::rules::UploadParams;
+use otaria_core::rules::{ModuleParams, UploadParams};
 use otaria_engine::command::{DeviceRef, FirmwareListParams};
 use otaria_ports::store::UploadKind;
 use otaria_proto::v1;
@@ -12,7 +12,9 @@ use otaria_proto::v1::upload_firmware_file_request::Part as FilePart;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Shared, caller_of, uploads};
-use crate::convert::{count, device as convert_device, firmware as convert, instant};
+use crate::convert::{
+    count, device as convert_device, firmware as convert, group as convert_group, instant, text,
+};
 use crate::errors::{self, status_of};
 use crate::paging::{Asked, Page};
 
@@ -145,6 +147,83 @@ impl OtaFirmwareService for Firmware {
             current_page: answer.current_page,
             page_size: answer.page_size,
             page_count: answer.page_count,
+            total: answer.total,
+        }))
+    }
+
+    async fn modify_ota_firmware(
+        &self,
+        request: Request<v1::ModifyOtaFirmwareRequest>,
+    ) -> Result<Response<v1::ModifyOtaFirmwareResponse>, Status> {
+        let (caller, now, request) = self.0.open(request)?;
+        let id = request.firmware_id.clone();
+        let params = convert::change(request);
+        self.0.commands.modify_firmware(&caller, now, &id, &params).await.map_err(status_of)?;
+        Ok(Response::new(v1::ModifyOtaFirmwareResponse {}))
+    }
+
+    async fn delete_ota_firmware(
+        &self,
+        request: Request<v1::DeleteOtaFirmwareRequest>,
+    ) -> Result<Response<v1::DeleteOtaFirmwareResponse>, Status> {
+        let (caller, _, request) = self.0.open(request)?;
+        self.0.commands.delete_firmware(&caller, &request.firmware_id).await.map_err(status_of)?;
+        Ok(Response::new(v1::DeleteOtaFirmwareResponse {}))
+    }
+
+    async fn create_ota_module(
+        &self,
+        request: Request<v1::CreateOtaModuleRequest>,
+    ) -> Result<Response<v1::CreateOtaModuleResponse>, Status> {
+        let (caller, now, request) = self.0.open(request)?;
+        let v1::CreateOtaModuleRequest { product_key, module_name, alias_name, desc } = request;
+        let (product_key, module_name) = (text(product_key), text(module_name));
+        let params = ModuleParams { product_key, module_name, alias_name, desc };
+        self.0.commands.create_module(&caller, now, &params).await.map_err(status_of)?;
+        Ok(Response::new(v1::CreateOtaModuleResponse {}))
+    }
+
+    async fn update_ota_module(
+        &self,
+        request: Request<v1::UpdateOtaModuleRequest>,
+    ) -> Result<Response<v1::UpdateOtaModuleResponse>, Status> {
+        let (caller, now, request) = self.0.open(request)?;
+        let v1::UpdateOtaModuleRequest { product_key, module_name, alias_name, desc } = request;
+        let (product_key, module_name) = (text(product_key), text(module_name));
+        let params = ModuleParams { product_key, module_name, alias_name, desc };
+        self.0.commands.update_module(&caller, now, &params).await.map_err(status_of)?;
+        Ok(Response::new(v1::UpdateOtaModuleResponse {}))
+    }
+
+    async fn delete_ota_module(
+        &self,
+        request: Request<v1::DeleteOtaModuleRequest>,
+    ) -> Result<Response<v1::DeleteOtaModuleResponse>, Status> {
+        let (caller, _, request) = self.0.open(request)?;
+        let (key, module) = (text(request.product_key), text(request.module_name));
+        self.0.commands.delete_module(&caller, key.as_ref(), module.as_ref()).await.map_err(status_of)?;
+        Ok(Response::new(v1::DeleteOtaModuleResponse {}))
+    }
+
+    async fn list_ota_module_by_product(
+        &self,
+        request: Request<v1::ListOtaModuleByProductRequest>,
+    ) -> Result<Response<v1::ListOtaModuleByProductResponse>, Status> {
+        let (caller, _, request) = self.0.open(request)?;
+        let asked =
+            Asked { size: request.page_size, token: &request.page_token, number: None, by_number_max: 1_000 };
+        let list = ["ListOTAModuleByProduct", &request.product_key];
+        let page: Page<usize> = Page::read(asked, &list, |text| text.parse().ok())?;
+        let key = text(request.product_key.clone());
+        let (product, modules) = self.0.commands.modules(&caller, key.as_ref()).await.map_err(status_of)?;
+        // At most eleven: a page is cut out of all of them.
+        let (from, total) = (page.after.unwrap_or(0), modules.len());
+        let next = Some(from.saturating_add(page.size)).filter(|next| *next < total);
+        let answer = page.answer(total as u64, next);
+        let rows = modules.iter().skip(from).take(page.size);
+        Ok(Response::new(v1::ListOtaModuleByProductResponse {
+            modules: rows.map(|module| convert_group::module(&product, module)).collect(),
+            next_page_token: answer.next_page_token,
             total: answer.total,
         }))
     }

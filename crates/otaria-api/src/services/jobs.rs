@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use otaria_core::ids::JobNo;
 use otaria_core::rules::UploadParams;
+use otaria_engine::command::DeviceRef;
 use otaria_ports::store::UploadKind;
 use otaria_proto::v1;
 use otaria_proto::v1::ota_job_service_server::OtaJobService;
@@ -11,8 +13,9 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Shared, caller_of, uploads};
-use crate::convert::{count, instant, job as convert};
+use crate::convert::{count, instant, job as convert, text};
 use crate::errors::{self, status_of};
+use crate::paging::{Asked, Page};
 
 pub(crate) struct Jobs(pub(crate) Arc<Shared>);
 
@@ -51,6 +54,77 @@ impl OtaJobService for Jobs {
         let (caller, now, request) = self.0.open(request)?;
         let view = self.0.commands.query_job(&caller, now, &request.job_id).await.map_err(status_of)?;
         Ok(Response::new(convert::queried(&view)))
+    }
+
+    async fn update_ota_job(
+        &self,
+        request: Request<v1::UpdateOtaJobRequest>,
+    ) -> Result<Response<v1::UpdateOtaJobResponse>, Status> {
+        let (caller, now, request) = self.0.open(request)?;
+        let job_id = request.job_id.clone();
+        let params = convert::update_params(request);
+        self.0.commands.update_job(&caller, now, &job_id, &params).await.map_err(status_of)?;
+        Ok(Response::new(v1::UpdateOtaJobResponse {}))
+    }
+
+    async fn list_ota_job_by_firmware(
+        &self,
+        request: Request<v1::ListOtaJobByFirmwareRequest>,
+    ) -> Result<Response<v1::ListOtaJobByFirmwareResponse>, Status> {
+        let (caller, _, request) = self.0.open(request)?;
+        let asked = Asked {
+            size: request.page_size,
+            token: &request.page_token,
+            number: request.current_page,
+            by_number_max: 200,
+        };
+        let page = read_page(asked, &["ListOTAJobByFirmware", &request.firmware_id])?;
+        let (before, skip, limit) = (page.after, page.skip, page.size);
+        let commands = &self.0.commands;
+        let listed = commands.list_jobs_of_firmware(&caller, &request.firmware_id, before, skip, limit).await;
+        let listed = listed.map_err(status_of)?;
+        let answer = page.answer(listed.total, listed.next);
+        Ok(Response::new(v1::ListOtaJobByFirmwareResponse {
+            jobs: listed.rows.iter().map(convert::simple).collect(),
+            next_page_token: answer.next_page_token,
+            current_page: answer.current_page,
+            page_size: answer.page_size,
+            page_count: answer.page_count,
+            total: answer.total,
+        }))
+    }
+
+    async fn list_ota_job_by_device(
+        &self,
+        request: Request<v1::ListOtaJobByDeviceRequest>,
+    ) -> Result<Response<v1::ListOtaJobByDeviceResponse>, Status> {
+        let (caller, _, request) = self.0.open(request)?;
+        let asked = Asked {
+            size: request.page_size,
+            token: &request.page_token,
+            number: request.current_page,
+            by_number_max: 100,
+        };
+        let v1::ListOtaJobByDeviceRequest { product_key, device_name, firmware_id, .. } = &request;
+        let page = read_page(asked, &["ListOTAJobByDevice", product_key, device_name, firmware_id])?;
+        let which = DeviceRef {
+            iot_id: None,
+            product_key: text(product_key.clone()),
+            device_name: text(device_name.clone()),
+        };
+        let (before, skip, limit) = (page.after, page.skip, page.size);
+        let commands = &self.0.commands;
+        let listed = commands.list_jobs_of_device(&caller, &which, firmware_id, before, skip, limit).await;
+        let listed = listed.map_err(status_of)?;
+        let answer = page.answer(listed.total, listed.next);
+        Ok(Response::new(v1::ListOtaJobByDeviceResponse {
+            jobs: listed.rows.iter().map(convert::simple).collect(),
+            next_page_token: answer.next_page_token,
+            current_page: answer.current_page,
+            page_size: answer.page_size,
+            page_count: answer.page_count,
+            total: answer.total,
+        }))
     }
 
     async fn pause_ota_job(
@@ -111,4 +185,9 @@ impl OtaJobService for Jobs {
             line_count: count(upload.lines),
         }))
     }
+}
+
+/// A page of a list of jobs, whose places are their numbers.
+fn read_page(asked: Asked<'_>, list: &[&str]) -> Result<Page<JobNo>, Status> {
+    Page::read(asked, list, |text| text.parse().ok().map(JobNo))
 }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use otaria_core::time::Timestamp;
 use otaria_engine::Caller;
-use otaria_engine::command::JobHead;
+use otaria_engine::command::{CancelByDeviceParams, JobHead};
 use otaria_ports::store::TaskFilter;
 use otaria_proto::v1;
 use otaria_proto::v1::ota_task_service_server::OtaTaskService;
 use tonic::{Request, Response, Status};
 
 use super::Shared;
-use crate::convert::{job as convert_job, task as convert};
-use crate::errors::status_of;
+use crate::convert::{job as convert_job, task as convert, text};
+use crate::errors::{self, status_of};
 use crate::paging::{Asked, PAGE_SIZE_MAX, Page};
 
 /// Readings for one page at most: each looks at a bounded number of tasks. A page that is not full by then
@@ -59,6 +59,82 @@ impl OtaTaskService for Tasks {
             page_count: answer.page_count,
             total: answer.total,
         }))
+    }
+
+    async fn list_ota_unfinished_task_by_device(
+        &self,
+        request: Request<v1::ListOtaUnfinishedTaskByDeviceRequest>,
+    ) -> Result<Response<v1::ListOtaUnfinishedTaskByDeviceResponse>, Status> {
+        let (caller, now, request) = self.0.open(request)?;
+        let (size, token) = (request.page_size, request.page_token.clone());
+        let params = convert::unfinished(request);
+        let asked = Asked { size, token: &token, number: None, by_number_max: PAGE_SIZE_MAX };
+        let which = format!("{params:?}");
+        let page: Page<usize> =
+            Page::read(asked, &["ListOTAUnfinishedTaskByDevice", &which], |text| text.parse().ok())?;
+        let found = self.0.commands.list_unfinished_tasks(&caller, &params).await.map_err(status_of)?;
+        // As many as the device has modules: a page is cut out of all of them.
+        let (from, total) = (page.after.unwrap_or(0), found.len());
+        let next = Some(from.saturating_add(page.size)).filter(|next| *next < total);
+        let answer = page.answer(total as u64, next);
+        let rows = found.iter().skip(from).take(page.size);
+        Ok(Response::new(v1::ListOtaUnfinishedTaskByDeviceResponse {
+            tasks: rows.map(|row| convert::row(&row.job, &row.view, row.online, now)).collect(),
+            next_page_token: answer.next_page_token,
+            total: answer.total,
+        }))
+    }
+
+    async fn confirm_ota_task(
+        &self,
+        request: Request<v1::ConfirmOtaTaskRequest>,
+    ) -> Result<Response<v1::ConfirmOtaTaskResponse>, Status> {
+        let (caller, now, request) = self.0.open(request)?;
+        let commands = &self.0.commands;
+        let done = match request.job_id {
+            None => commands.confirm_tasks(&caller, now, &request.task_id).await,
+            Some(_) if !request.task_id.is_empty() => {
+                return Err(errors::invalid("TaskId", "is not available together with JobId"));
+            }
+            Some(job_id) => commands.confirm_job(&caller, now, &job_id).await,
+        };
+        done.map_err(status_of)?;
+        Ok(Response::new(v1::ConfirmOtaTaskResponse {}))
+    }
+
+    async fn reupgrade_ota_task(
+        &self,
+        request: Request<v1::ReupgradeOtaTaskRequest>,
+    ) -> Result<Response<v1::ReupgradeOtaTaskResponse>, Status> {
+        let (caller, now, request) = self.0.open(request)?;
+        let commands = &self.0.commands;
+        let done = match &request.filter {
+            None => commands.reupgrade_tasks(&caller, now, &request.job_id, &request.task_id).await,
+            Some(_) if !request.task_id.is_empty() => {
+                return Err(errors::invalid("TaskId", "is not available together with Filter"));
+            }
+            Some(filter) => {
+                let params = convert::reupgrade_filter(filter);
+                commands.reupgrade_job(&caller, now, &request.job_id, &params).await
+            }
+        };
+        done.map_err(status_of)?;
+        Ok(Response::new(v1::ReupgradeOtaTaskResponse {}))
+    }
+
+    async fn cancel_ota_task_by_device(
+        &self,
+        request: Request<v1::CancelOtaTaskByDeviceRequest>,
+    ) -> Result<Response<v1::CancelOtaTaskByDeviceResponse>, Status> {
+        let (caller, now, request) = self.0.open(request)?;
+        let params = CancelByDeviceParams {
+            product_key: text(request.product_key),
+            firmware_id: text(request.firmware_id),
+            device_name: request.device_name,
+            job_id: request.job_id,
+        };
+        self.0.commands.cancel_tasks_by_device(&caller, now, &params).await.map_err(status_of)?;
+        Ok(Response::new(v1::CancelOtaTaskByDeviceResponse {}))
     }
 
     async fn cancel_ota_task_by_job(

@@ -49,10 +49,13 @@ async fn health_and_reflection_need_no_key() {
 async fn what_is_not_served_says_its_name() {
     let world = World::new().await;
     let admin = world.admin();
-    let refused =
-        admin.firmware().create_ota_module(v1::CreateOtaModuleRequest::default()).await.unwrap_err();
+    let refused = admin
+        .devices()
+        .generate_file_upload_url(v1::GenerateFileUploadUrlRequest::default())
+        .await
+        .unwrap_err();
     assert_eq!(why(&refused), because(Code::Unimplemented, "InvalidApi.NotFound", ""));
-    assert!(refused.message().contains("CreateOTAModule"), "{}", refused.message());
+    assert!(refused.message().contains("GenerateFileUploadURL"), "{}", refused.message());
     let dynamic = v1::CreateOtaDynamicUpgradeJobRequest::default();
     let refused = admin.jobs().create_ota_dynamic_upgrade_job(dynamic).await.unwrap_err();
     assert!(refused.message().contains("CreateOTADynamicUpgradeJob"), "{}", refused.message());

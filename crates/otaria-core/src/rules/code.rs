@@ -134,6 +134,8 @@ codes! {
     DeviceApplyNotFound = "iot.device.DeviceApplyIsNotFound", 200, NotFound;
     /// The batch registration is not named.
     NullApplyId = "iot.device.NullApplyId", 200, InvalidArgument;
+    /// The product has devices, or a job of it is not finished.
+    ProductInUse = "iot.prod.ProductInUse", 200, FailedPrecondition;
     /// Too many devices at once.
     DeviceCountExceeded = "iot.device.DeviceCountExceeded", 200, InvalidArgument;
 
@@ -159,6 +161,14 @@ codes! {
     TaskNotFound = "iot.ota.TaskNotFound", 200, NotFound;
     /// The group does not exist.
     GroupNotFound = "iot.ota.GroupNotFound", 200, NotFound;
+    /// The group's name is taken.
+    GroupNameExisted = "iot.ota.GroupNameExisted", 200, AlreadyExists;
+    /// The product has no such module.
+    ModuleNotFound = "iot.ota.ModuleNotFound", 200, NotFound;
+    /// The product has a module of this name.
+    ModuleNameExisted = "iot.ota.ModuleNameExisted", 200, AlreadyExists;
+    /// The product has as many modules as it may.
+    TooManyModules = "iot.ota.TooManyModules", 200, ResourceExhausted;
     /// Target selection and its parameters do not fit together.
     InvalidTargetSelection = "iot.ota.InvalidTargetSelection", 200, InvalidArgument;
     /// The start is outside its limits.

@@ -3,6 +3,10 @@
 //! Whether a URL was issued and uploaded to, and whether the upload has the size and digest given, is for
 //! those who hold the files.
 
+mod modify;
+
+pub use modify::{FirmwareChange, FirmwareChangeParams};
+
 use std::collections::BTreeSet;
 
 use super::text::{between, free, given, name, required};

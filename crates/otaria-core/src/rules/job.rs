@@ -2,10 +2,12 @@
 
 mod policy;
 mod target;
+mod update;
 
 use std::time::Duration;
 
 pub use policy::TagParams;
+pub use update::UpdateJobParams;
 
 use super::text::{free, given, name, required};
 use super::{Code, Limits, Refusal};

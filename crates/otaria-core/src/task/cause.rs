@@ -26,9 +26,44 @@ pub enum CancelCause {
     Overwritten,
     /// The job's finish time came.
     FinishTime,
+    /// The device was deleted.
+    DeviceDeleted,
 }
 
 impl FailureCause {
+    /// All causes.
+    pub const ALL: [Self; 8] = [
+        Self::Busy,
+        Self::Refused(FailedStep::Update),
+        Self::Refused(FailedStep::Download),
+        Self::Refused(FailedStep::Verify),
+        Self::Refused(FailedStep::Burn),
+        Self::ForeignVersion,
+        Self::Timeout,
+        Self::OfferTimeout,
+    ];
+
+    /// The name on every wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Busy => "BUSY",
+            Self::Refused(FailedStep::Update) => "UPDATE_FAILED",
+            Self::Refused(FailedStep::Download) => "DOWNLOAD_FAILED",
+            Self::Refused(FailedStep::Verify) => "DIGEST_MISMATCH",
+            Self::Refused(FailedStep::Burn) => "BURN_FAILED",
+            Self::ForeignVersion => "FOREIGN_VERSION",
+            Self::Timeout => "TIMEOUT",
+            Self::OfferTimeout => "OFFER_TIMEOUT",
+        }
+    }
+
+    /// Reads the name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.as_str() == text)
+    }
+
     /// A sentence for `TaskDesc`.
     #[must_use]
     pub const fn describe(self) -> &'static str {
@@ -80,6 +115,7 @@ impl CancelCause {
             Self::Operator => "canceled by an operator",
             Self::Overwritten => "replaced by a later job",
             Self::FinishTime => "the job's ScheduleFinishTime came",
+            Self::DeviceDeleted => "the device was deleted",
         }
     }
 
@@ -90,6 +126,7 @@ impl CancelCause {
             Self::Operator => 1,
             Self::Overwritten => 2,
             Self::FinishTime => 3,
+            Self::DeviceDeleted => 4,
         }
     }
 
@@ -100,6 +137,7 @@ impl CancelCause {
             1 => Some(Self::Operator),
             2 => Some(Self::Overwritten),
             3 => Some(Self::FinishTime),
+            4 => Some(Self::DeviceDeleted),
             _ => None,
         }
     }

@@ -2,8 +2,12 @@
 //!
 //! Whether a device is online is asked of presence, never of the store.
 
+mod applies;
+mod manage;
 mod register;
 
+pub use applies::{APPLY_MAX, AppliedDevice, ApplyStatus, ApplyView, CheckedNames, NameFault};
+pub use manage::{DeviceState, DeviceStatesParams};
 pub use register::{REGISTER_MAX, RefusedDevice, RegisteredDevice};
 
 use std::collections::BTreeMap;

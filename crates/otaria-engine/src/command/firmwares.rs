@@ -9,7 +9,7 @@ use std::time::Duration;
 use otaria_core::firmware::{FirmwareStatus, NewFile, NewFirmware, SignMethod};
 use otaria_core::ids::{FirmwareId, FirmwareNo, ProductKey, ProductNo, Version};
 use otaria_core::link::{Link, Linked, sign};
-use otaria_core::rules::{Code, FirmwareParams, Refusal, product_key};
+use otaria_core::rules::{Code, FirmwareChangeParams, FirmwareParams, Refusal, product_key};
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{
     Firmware, FirmwareFilter, PackageFile, Role, StoreError, StoredUpload, UploadKind,
@@ -162,6 +162,52 @@ impl Commands {
         Ok(Listed { rows: views, total, next })
     }
 
+    /// ModifyOTAFirmware: name, description and UDI; what is absent stays.
+    ///
+    /// # Errors
+    /// `FirmwareNotFound`, `FirmwareNameExisted`, or the rule that a parameter breaks.
+    pub async fn modify_firmware(
+        &self,
+        caller: &Caller,
+        now: Timestamp,
+        id: &str,
+        params: &FirmwareChangeParams,
+    ) -> Result<Firmware, CommandError> {
+        caller.needs(Role::Operator)?;
+        let change = params.parse()?;
+        let firmware = self.firmware_of(caller, id).await?;
+        let named = params.product_key.as_ref().filter(|key| !key.is_empty());
+        if named.is_some_and(|key| *key != firmware.product_key.as_str()) {
+            let rule = "names another product than the firmware's";
+            return Err(Refusal::invalid(Code::FirmwareNotFound, "ProductKey", rule).into());
+        }
+        self.deps().store.update_firmware(caller.account, &firmware.id, &change, now).await.map_err(|error| {
+            match error {
+                StoreError::Exists { .. } => CommandError::not_allowed(
+                    Code::FirmwareNameExisted,
+                    "a firmware of this name exists already",
+                ),
+                other => deleted(other),
+            }
+        })
+    }
+
+    /// DeleteOTAFirmware. Jobs of it that ended stay, and show what they rolled out.
+    ///
+    /// # Errors
+    /// `FirmwareNotFound`; `FirmwareInUse` while a job of it is not finished.
+    pub async fn delete_firmware(&self, caller: &Caller, id: &str) -> Result<(), CommandError> {
+        caller.needs(Role::Operator)?;
+        let firmware = self.firmware_of(caller, id).await?;
+        self.deps().store.delete_firmware(caller.account, &firmware.id).await.map_err(|error| match error {
+            StoreError::Conflict { .. } => CommandError::not_allowed(
+                Code::FirmwareInUse,
+                "a job of the firmware is not finished; cancel it first",
+            ),
+            other => deleted(other),
+        })
+    }
+
     /// The caller's firmware of this id.
     pub(super) async fn firmware_of(&self, caller: &Caller, id: &str) -> Result<Firmware, CommandError> {
         if id.is_empty() {
@@ -219,6 +265,16 @@ impl FirmwareListParams {
             })
         });
         Ok(FirmwareFilter { product, dest_version: dest_version.transpose()? })
+    }
+}
+
+/// What the store says of a firmware that was deleted since it was read.
+fn deleted(error: StoreError) -> CommandError {
+    match error {
+        StoreError::NotFound { .. } => {
+            CommandError::not_allowed(Code::FirmwareNotFound, "the firmware was deleted")
+        }
+        other => other.into(),
     }
 }
 

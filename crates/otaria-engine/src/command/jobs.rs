@@ -60,6 +60,8 @@ pub struct JobView {
     pub reject_samples: Vec<RejectedLine>,
     /// Where all of them can be downloaded for 24 hours at least; only once the list is read to its end.
     pub reject_file_url: Option<String>,
+    /// The name of the group that it is for, while there is one.
+    pub group_name: Option<String>,
 }
 
 impl Commands {
@@ -136,6 +138,10 @@ impl Commands {
         match self.deps().store.create_job(&job, now).await {
             Ok(CreatedJob::New(job)) => self.begin(*job, now).await,
             Ok(CreatedJob::Before(job)) => Ok(answer(&job)),
+            Ok(CreatedJob::Nobody { matching }) => {
+                let rule = format!("comes to no device: {matching} match, and a part is rounded down");
+                Err(Refusal::invalid(Code::InvalidGrayPercent, "GrayPercent", rule).into())
+            }
             Err(error) => Err(not_created(error)),
         }
     }
@@ -201,8 +207,12 @@ impl Commands {
                     }
                 }
             }
-            Target::Gray { .. } => Err(CommandError::NotServed("TargetSelection GRAY")),
-            Target::Group { .. } => Err(CommandError::NotServed("TargetSelection GROUP")),
+            // Who is in is frozen in the transaction that makes the job.
+            Target::Gray { .. } => Ok(SourceKind::Part { matching: 0, count: 0, last: None }),
+            Target::Group { group_id } => {
+                let group = self.own_group(caller, "GroupId", group_id).await?;
+                Ok(SourceKind::Group { group: group.no, upto: 0 })
+            }
         }
     }
 
@@ -216,7 +226,7 @@ impl Commands {
         })
     }
 
-    async fn own_job(&self, caller: &Caller, job_id: &str) -> Result<Job, CommandError> {
+    pub(super) async fn own_job(&self, caller: &Caller, job_id: &str) -> Result<Job, CommandError> {
         let not_found =
             || CommandError::not_allowed(Code::JobNotFound, format!("no job {job_id:.64} in this account"));
         if job_id.is_empty() {
@@ -253,7 +263,8 @@ impl Commands {
             _ => store.rejected_lines(job.no, 0, SAMPLES).await?,
         };
         let reject_file_url = self.reject_file_url(&job, now);
-        Ok(JobView { job, firmware, counts, reject_samples, reject_file_url })
+        let group_name = self.group_name(&job).await?;
+        Ok(JobView { job, firmware, counts, reject_samples, reject_file_url, group_name })
     }
 
     /// A link to the lines that made no task, if there are any and none will be added.
@@ -434,6 +445,9 @@ fn other_body() -> CommandError {
 fn not_created(error: StoreError) -> CommandError {
     match error {
         StoreError::Exists { .. } => other_body(),
+        StoreError::NotFound { what: "group" } => {
+            CommandError::not_allowed(Code::GroupNotFound, "the group was deleted meanwhile")
+        }
         StoreError::NotFound { .. } => CommandError::not_allowed(
             Code::FirmwareNotFound,
             "the firmware or its product was deleted meanwhile",

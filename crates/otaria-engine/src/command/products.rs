@@ -93,6 +93,33 @@ impl Commands {
         Ok(Listed::cut(rows, total, limit, |last| last.no))
     }
 
+    /// DeleteProduct: with its modules and firmware. Jobs of it that ended stay.
+    ///
+    /// # Errors
+    /// `ProductNotFound`; `ProductInUse` while it has devices or a job of it is not finished.
+    pub async fn delete_product(
+        &self,
+        caller: &Caller,
+        now: Timestamp,
+        key: Option<&String>,
+    ) -> Result<(), CommandError> {
+        caller.needs(Role::Operator)?;
+        let product = self.product_of(caller, key).await?;
+        self.deps().store.delete_product(product.no, now).await.map_err(|error| match error {
+            StoreError::Conflict { what: "devices" } => {
+                CommandError::not_allowed(Code::ProductInUse, "the product has devices; delete them first")
+            }
+            StoreError::Conflict { .. } => CommandError::not_allowed(
+                Code::ProductInUse,
+                "a job of the product is not finished; cancel it first",
+            ),
+            StoreError::NotFound { .. } => {
+                CommandError::not_allowed(Code::ProductNotFound, "the product was deleted")
+            }
+            other => other.into(),
+        })
+    }
+
     /// The caller's product of this key.
     pub(super) async fn product_of(
         &self,

@@ -13,7 +13,7 @@ use otaria_core::list::{ListLimits, ListReader};
 use otaria_core::rules::{Announced, Code, Refusal, UploadParams};
 use otaria_core::time::Timestamp;
 use otaria_ports::objects::Upload;
-use otaria_ports::store::{Role, StoredUpload, UploadKind};
+use otaria_ports::store::{Role, StoreError, StoredUpload, UploadKind};
 use sha2::{Digest, Sha256};
 
 use super::secrets::hex;
@@ -23,6 +23,19 @@ use crate::error::CommandError;
 
 /// Letters and digits of an address: 178 bits, not to be guessed.
 const ADDRESS_CHARS: usize = 30;
+
+/// An address that was given out before its file came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuedUpload {
+    /// The part of the address that [`Commands::begin_upload_to`] takes.
+    pub name: String,
+    /// The address that the file will have.
+    pub url: String,
+    /// What a file of a package is called by; means something for packages only.
+    pub suffix: &'static str,
+    /// Bytes of the file at most.
+    pub max_bytes: u64,
+}
 
 /// A file being uploaded.
 pub struct UploadSink {
@@ -56,13 +69,42 @@ impl Commands {
         kind: UploadKind,
         params: &UploadParams,
     ) -> Result<UploadSink, CommandError> {
+        let name = self.deps().ids.text(ADDRESS_CHARS);
+        self.begin_upload_to(caller, kind, params, &name).await
+    }
+
+    /// Gives out the address of a file that is still to come.
+    ///
+    /// # Errors
+    /// The rule that the suffix breaks.
+    pub fn issue_upload(
+        &self,
+        caller: &Caller,
+        kind: UploadKind,
+        file_suffix: Option<String>,
+    ) -> Result<IssuedUpload, CommandError> {
         caller.needs(Role::Operator)?;
-        let limits = &self.deps().limits;
-        let max_bytes = match kind {
-            UploadKind::Package => limits.firmware_max_bytes,
-            UploadKind::NameList => limits.list.max_bytes,
-        };
-        let announced = params.parse(max_bytes)?;
+        let max_bytes = self.max_bytes(kind);
+        let announced = UploadParams { file_suffix, ..UploadParams::default() }.parse(max_bytes)?;
+        let name = self.deps().ids.text(ADDRESS_CHARS);
+        Ok(IssuedUpload { url: self.address(&name), name, suffix: announced.suffix, max_bytes })
+    }
+
+    /// Begins an upload to an address that was given out. Whether it was is for the caller to know: a name
+    /// that [`Commands::issue_upload`] did not draw must never come here.
+    ///
+    /// # Errors
+    /// As [`Commands::begin_upload`].
+    pub async fn begin_upload_to(
+        &self,
+        caller: &Caller,
+        kind: UploadKind,
+        params: &UploadParams,
+        name: &str,
+    ) -> Result<UploadSink, CommandError> {
+        caller.needs(Role::Operator)?;
+        let announced = params.parse(self.max_bytes(kind))?;
+        // Drawn again: of two uploads to one address neither may touch the other's bytes.
         let text = self.deps().ids.text(ADDRESS_CHARS);
         let object = match kind {
             UploadKind::Package => format!("{}/{text}.{}", kind.as_str(), announced.suffix),
@@ -74,7 +116,7 @@ impl Commands {
             account: caller.account,
             kind,
             announced,
-            address: format!("{}/o/{text}", self.deps().download_base),
+            address: self.address(name),
             object,
             upload,
             md5: Md5::new(),
@@ -82,6 +124,17 @@ impl Commands {
             size: 0,
             lines: Lines { reader: ListReader::new(), count: 0 },
         })
+    }
+
+    fn address(&self, name: &str) -> String {
+        format!("{}/o/{name}", self.deps().download_base)
+    }
+
+    fn max_bytes(&self, kind: UploadKind) -> u64 {
+        match kind {
+            UploadKind::Package => self.shell.deps.limits.firmware_max_bytes,
+            UploadKind::NameList => self.shell.deps.limits.list.max_bytes,
+        }
     }
 }
 
@@ -108,10 +161,12 @@ impl UploadSink {
         Ok(self.upload.write(bytes).await?)
     }
 
-    /// Ends the file: checks it, makes it durable and gives it its address.
+    /// Ends the file: checks it, makes it durable and gives it its address. A repeat of the same bytes to the
+    /// same address is answered with the first one.
     ///
     /// # Errors
-    /// When it is empty or disagrees with what was announced; nothing is kept then.
+    /// When it is empty or disagrees with what was announced, or its address has another file; nothing is
+    /// kept then.
     pub async fn finish(mut self, now: Timestamp) -> Result<StoredUpload, CommandError> {
         if self.kind == UploadKind::NameList {
             self.lines.count += u64::from(self.lines.reader.finish().is_some());
@@ -148,9 +203,12 @@ impl UploadSink {
             created_at: now,
         };
         if let Err(error) = self.deps.store.put_upload(&upload).await {
-            // Nobody knows the address: whether this succeeds makes no difference to callers.
+            // No address leads to these bytes: whether this succeeds makes no difference to callers.
             let _ = self.deps.objects.delete(&upload.object).await;
-            return Err(error.into());
+            return match error {
+                StoreError::Exists { .. } => repeated(&self.deps, &upload).await,
+                other => Err(other.into()),
+            };
         }
         Ok(upload)
     }
@@ -186,4 +244,12 @@ impl UploadSink {
             UploadKind::NameList => Code::DeviceListFileInvalid,
         }
     }
+}
+
+/// The upload that was first at an address, if it has the same bytes: a caller that lost the answer repeats.
+async fn repeated(deps: &Deps, upload: &StoredUpload) -> Result<StoredUpload, CommandError> {
+    let first = deps.store.upload(upload.account, &upload.url).await?;
+    first.filter(|first| first.kind == upload.kind && first.sha256 == upload.sha256).ok_or_else(|| {
+        CommandError::not_allowed(Code::IllegalRequest, "another file was uploaded to this address before")
+    })
 }

@@ -1,8 +1,8 @@
 //! What must hold in every world, looked at from outside: by the store, the events and the devices' record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use otaria_core::ids::{DeviceId, JobNo};
+use otaria_core::ids::{DeviceId, JobId, JobNo};
 use otaria_core::job::JobStatus;
 use otaria_core::task::{FailureCause, TaskState, TaskStatus};
 use otaria_core::time::Timestamp;
@@ -78,6 +78,9 @@ impl World {
                 assert_eq!(version, DEST, "I14: {:?}; seed {}", task.key, self.seed);
             }
         }
+        if self.reopened.contains(&job.no) {
+            return;
+        }
         let mut wire_ids: BTreeMap<(DeviceId, u8), i64> = BTreeMap::new();
         for wrote in self.wrote(job.no) {
             let known = *wire_ids.entry((wrote.device, wrote.attempt)).or_insert(wrote.wire_id);
@@ -87,7 +90,7 @@ impl World {
 
     /// In one session an offer comes twice only when the word about the first notice was lost.
     fn check_repeats(&self, job: &Job) {
-        if self.lost_outcomes > 0 || self.faults > 0 {
+        if self.lost_outcomes > 0 || self.faults > 0 || self.reopened.contains(&job.no) {
             return;
         }
         let mut heard: BTreeMap<(DeviceId, u8), Vec<(i64, Timestamp)>> = BTreeMap::new();
@@ -121,15 +124,20 @@ impl World {
         }
     }
 
-    /// What was told of each task is one line of transitions that ends with the first terminal status.
+    /// What was told of each task is one line of transitions that ends with the first terminal status, unless
+    /// an operator starts it again.
     fn check_transitions(&self) {
+        let reopened: BTreeSet<JobId> = self.reopened.iter().map(|job| self.job(*job).id).collect();
         let mut last = BTreeMap::new();
         for event in self.events.0.lock().unwrap().iter() {
             let Happened::Task { device, previous, status, revision, .. } = &event.what else { continue };
             let told = last.insert((event.job.clone(), device.clone()), (*status, *revision));
             assert_eq!(told.map(|(status, _)| status), *previous, "{event:?}; seed {}", self.seed);
             if let Some((before, last_revision)) = told {
-                assert!(before.is_open(), "I3: {before:?} was final: {event:?}; seed {}", self.seed);
+                let again = reopened.contains(&event.job)
+                    && before != TaskStatus::Succeeded
+                    && matches!(status, TaskStatus::Confirm | TaskStatus::Queued);
+                assert!(before.is_open() || again, "I3: {before:?} was final: {event:?}; seed {}", self.seed);
                 assert!(last_revision < *revision, "{event:?}; seed {}", self.seed);
             }
         }

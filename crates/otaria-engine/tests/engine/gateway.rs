@@ -30,6 +30,7 @@ struct Inner {
     sessions: BTreeMap<DeviceId, i64>,
     now: Timestamp,
     refuse_sends: usize,
+    closed: Vec<DeviceId>,
 }
 
 /// See the module.
@@ -52,6 +53,11 @@ impl Gateway {
     /// Makes the next calls of `send` fail.
     pub(crate) fn refuse_sends(&self, calls: usize) {
         self.lock().refuse_sends = calls;
+    }
+
+    /// Whose connections were ended from inside since the last look.
+    pub(crate) fn closed(&self) -> Vec<DeviceId> {
+        std::mem::take(&mut self.lock().closed)
     }
 
     /// When the next notice is to be looked at.
@@ -125,6 +131,13 @@ impl Pusher for Gateway {
         let mut inner = self.lock();
         let now = inner.now;
         inner.fences.raise_job(job, fence, now);
+        Ok(())
+    }
+
+    async fn close(&self, device: DeviceId) -> Result<(), Unavailable> {
+        let mut inner = self.lock();
+        inner.sessions.remove(&device);
+        inner.closed.push(device);
         Ok(())
     }
 

@@ -2,6 +2,9 @@
 //! clock that the test moves. No sockets, no disk, no sleeping; chance comes from a seed.
 
 mod attempts;
+mod bulk;
+mod blocks;
+mod by_device;
 mod chance;
 mod check;
 mod crash;
@@ -9,8 +12,14 @@ mod create;
 mod expand;
 mod fleet;
 mod gateway;
+mod groups;
+mod manage;
+mod offers;
+mod orders;
 mod pace;
+mod parts;
 mod process;
 mod stop;
+mod update;
 mod walk;
 mod world;

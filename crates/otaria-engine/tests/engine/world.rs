@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use otaria_core::ids::{AccessKeyId, AccountNo, DEFAULT_ACCOUNT, DeviceId, JobNo};
+use otaria_core::ids::{AccessKeyId, AccountNo, DEFAULT_ACCOUNT, DeviceId, JobNo, TaskId};
 use otaria_core::job::{CancelFlags, JobStatus};
 use otaria_core::rules::{
     DeviceParams, FirmwareParams, JobParams, ProductParams, StaticUpgradeParams, UploadParams,
@@ -60,6 +60,8 @@ pub(crate) struct World {
     /// Everything that was ever written to a device's socket.
     pub(crate) wrote: Vec<Wrote>,
     pub(crate) silences: Vec<Silence>,
+    /// Jobs of which tasks were started again: their final tasks may move, and offers count anew.
+    pub(crate) reopened: BTreeSet<JobNo>,
     /// Of 1,000 batches of outcomes so many get lost.
     pub(crate) lost_outcomes: u64,
     /// Of 1,000 notices so many find a full socket.
@@ -93,6 +95,7 @@ impl World {
             online: BTreeSet::new(),
             wrote: Vec::new(),
             silences: Vec::new(),
+            reopened: BTreeSet::new(),
             lost_outcomes: 0,
             jams: 0,
             faults: 0,
@@ -214,6 +217,22 @@ impl World {
         }
     }
 
+    /// The ids of a job's tasks, in order.
+    pub(crate) fn task_ids(&self, job: JobNo) -> Vec<String> {
+        let id = |task: Task| TaskId { job, seq: task.key.seq }.to_string();
+        self.tasks(job).into_iter().map(id).collect()
+    }
+
+    pub(crate) fn confirm(&self, tasks: &[String]) -> Result<(), CommandError> {
+        run(self.process.commands.confirm_tasks(&self.caller, self.now, tasks))
+    }
+
+    pub(crate) fn reupgrade(&mut self, job: JobNo, tasks: &[String]) -> Result<(), CommandError> {
+        self.reopened.insert(job);
+        let id = self.job(job).id.to_string();
+        run(self.process.commands.reupgrade_tasks(&self.caller, self.now, &id, tasks))
+    }
+
     pub(crate) fn pause(&mut self, job: JobNo) {
         let id = self.job(job).id.to_string();
         run(self.process.commands.pause_job(&self.caller, self.now, &id)).unwrap();
@@ -325,6 +344,11 @@ impl World {
             // Lost when the store fails: its notices go out once more.
             drop(run(inbox::settle(&self.process.shell, &settled, self.now)));
         }
+    }
+
+    /// Takes what devices have said, whatever the loops do.
+    pub(crate) fn listen_now(&mut self) {
+        self.listen();
     }
 
     fn listen(&mut self) {

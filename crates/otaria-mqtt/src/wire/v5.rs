@@ -164,6 +164,7 @@ pub(super) fn farewell(why: Farewell) -> Vec<u8> {
         Farewell::ShuttingDown => DisconnectReasonCode::ServerShuttingDown,
         Farewell::KeepAliveTimeout => DisconnectReasonCode::KeepAliveTimeout,
         Farewell::TooSlow => DisconnectReasonCode::QuotaExceeded,
+        Farewell::Expelled => DisconnectReasonCode::NotAuthorized,
     };
     encode(&Packet::Disconnect(Disconnect::new(code)))
 }

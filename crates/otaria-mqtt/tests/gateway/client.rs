@@ -15,6 +15,9 @@ use tokio::sync::mpsc;
 
 use crate::world::{PRODUCT, QUIET, SECRET, SOON, name};
 
+/// The longest packet of a test: a block of a package with its frame.
+const PACKET_MAX: usize = 160 << 10;
+
 /// A client that is connected, and what it gets.
 pub(crate) struct Client {
     pub(crate) mqtt: AsyncClient,
@@ -39,6 +42,7 @@ impl Client {
     ) -> Result<Self, ConnectReturnCode> {
         let mut options = MqttOptions::new(client_id, address.ip().to_string(), address.port());
         options.set_credentials(user, password).set_keep_alive(Duration::from_secs(60));
+        options.set_max_packet_size(PACKET_MAX, PACKET_MAX);
         if let Some(transport) = transport {
             options.set_transport(transport);
         }

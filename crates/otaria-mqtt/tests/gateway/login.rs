@@ -1,13 +1,13 @@
 //! Who gets in, and what happens to the rest.
 
 use otaria_ports::clock::Clock;
-use otaria_ports::pusher::Outcome;
+use otaria_ports::pusher::{Outcome, Pusher};
 use rumqttc::ConnectReturnCode as Code;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::client::{Client, connect_packet, framed, hung_up, raw_device, read, texts};
-use crate::world::{HostClock, KEY, KEY_SECRET, SECRET, World};
+use crate::world::{HostClock, KEY, KEY_SECRET, SECRET, World, device};
 
 #[tokio::test]
 async fn a_device_logs_in_by_each_of_the_three_methods() {
@@ -72,6 +72,19 @@ async fn a_second_login_closes_the_first() {
     assert_eq!(second.json().await["data"]["version"], "2.0.0");
     assert_eq!(world.outcomes(1).await, [Outcome::Written]);
     assert_eq!(world.session(1).await, Some(second_session));
+}
+
+#[tokio::test]
+async fn a_device_that_is_shut_out_loses_its_connection() {
+    let world = World::start();
+    let mut client = Client::device(world.plain, 1).await;
+    let mut other = Client::device(world.plain, 2).await;
+    world.pusher.close(device(1)).await.unwrap();
+    client.ended().await;
+    world.push(2).await;
+    assert_eq!(other.json().await["data"]["version"], "2.0.0");
+    // Whether it may come back is for its credentials to say.
+    let _back = Client::device(world.plain, 1).await;
 }
 
 #[tokio::test]

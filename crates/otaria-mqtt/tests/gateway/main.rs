@@ -2,6 +2,7 @@
 
 mod acl;
 mod client;
+mod downloads;
 mod fences;
 mod hostile;
 mod login;

@@ -85,21 +85,6 @@ async fn a_device_that_asks_is_answered_in_its_own_form() {
 }
 
 #[tokio::test]
-async fn a_download_over_mqtt_is_answered_with_a_no() {
-    let world = World::start();
-    let mut client = Client::device(world.plain, 1).await;
-    let topic = format!("/sys/{PRODUCT}/dev_0001/thing/file/download");
-    client.say(&topic, r#"{"id":"1","params":{"fileInfo":{"streamId":1,"fileId":1,},"fileBlock":{"size":1,"offset":0}}}"#).await;
-    let reply = client.publish().await;
-    assert_eq!(reply.topic, format!("{topic}_reply"));
-    let (length, json) = reply.payload.split_at(2);
-    assert_eq!(usize::from(u16::from_be_bytes([length[0], length[1]])), json.len());
-    let json: serde_json::Value = serde_json::from_slice(json).unwrap();
-    assert_eq!(json["id"], "1");
-    assert_ne!(json["code"], 200);
-}
-
-#[tokio::test]
 async fn a_notice_has_the_form_that_devices_know() {
     let world = World::start();
     let mut client = Client::device(world.plain, 1).await;

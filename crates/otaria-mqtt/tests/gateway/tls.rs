@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use otaria_mqtt::TlsConfig;
+use otaria_ports::inbox::BLOCK_MAX;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rumqttc::{TlsConfiguration, Transport};
 use rustls::crypto::ring;
@@ -10,6 +11,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 
 use crate::client::{Client, texts};
+use crate::downloads;
 use crate::world::{SECRET, World};
 
 /// A server certificate for 127.0.0.1 and a client that trusts its authority.
@@ -56,4 +58,22 @@ async fn a_device_is_served_over_tls_while_others_keep_their_handshakes_open() {
     crate::world::eventually(|| (world.inbox.reports.lock().unwrap().len() == 1).then_some(())).await;
     world.stop().await;
     device.ended().await;
+}
+
+#[tokio::test]
+async fn the_longest_blocks_of_a_package_go_through_tls() {
+    let (server, client) = pair();
+    let world = World::with_tls(server);
+    let file: Vec<u8> = (0..3 * BLOCK_MAX).map(|n| u8::try_from(n % 251).unwrap()).collect();
+    *world.inbox.file.lock().unwrap() = Some(file.clone().into());
+    let transport = Transport::tls_with_config(TlsConfiguration::Rustls(client));
+    let texts = texts(1, "securemode=2,signmethod=hmacsha256,_ss=1", SECRET);
+    let mut device = Client::connect(world.tls.unwrap(), texts, Some(transport)).await.unwrap();
+    let mut got = Vec::new();
+    while got.len() < file.len() {
+        device.say(&downloads::topic(), &downloads::question(1, got.len(), BLOCK_MAX)).await;
+        let block = device.publish().await.payload;
+        got.extend_from_slice(downloads::taken_apart(&block).1.split_last_chunk::<2>().unwrap().0);
+    }
+    assert!(got == file);
 }

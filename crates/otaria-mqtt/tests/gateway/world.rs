@@ -178,6 +178,7 @@ pub(crate) fn offer() -> Arc<Offer> {
         version: Version::parse("2.0.0").unwrap(),
         module: ModuleName::default_module(),
         files: vec![file],
+        stream_id: None,
         sign_method: SignMethod::Md5,
         is_diff: false,
         udi: None,

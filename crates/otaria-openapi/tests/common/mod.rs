@@ -110,6 +110,7 @@ impl World {
             }),
             metrics: Arc::new(|| "otaria_up 1\n".to_owned()),
             grpc: "127.0.0.1:50051".into(),
+            api: None,
         });
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

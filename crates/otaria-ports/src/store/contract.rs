@@ -14,26 +14,40 @@
 //! Never waits for anything but the store and never reads a clock: instants are [`world::at`].
 
 mod accounts;
+mod bulk;
+mod applies;
 mod cancel;
 mod claims;
+mod deletion;
 mod devices;
 mod events;
 mod expansion;
 mod firmwares;
+mod groups;
 mod jobs;
 mod leases;
+mod nonces;
+mod orders;
+mod parts;
 mod tasks;
 pub mod world;
 
 pub use accounts::*;
+pub use bulk::*;
+pub use applies::*;
 pub use cancel::*;
 pub use claims::*;
+pub use deletion::*;
 pub use devices::*;
 pub use events::*;
 pub use expansion::*;
 pub use firmwares::*;
+pub use groups::*;
 pub use jobs::*;
 pub use leases::*;
+pub use nonces::*;
+pub use orders::*;
+pub use parts::*;
 pub use tasks::*;
 
 use futures_util::future::BoxFuture;
@@ -110,6 +124,29 @@ macro_rules! store_contract {
                 names_are_resolved_in_the_order_asked;
                 a_later_device_is_not_in_the_job;
                 a_scan_meets_each_member_once;
+                devices_are_found_by_id;
+                // deletion
+                a_device_is_shut_out_and_let_in;
+                a_deleted_device_leaves_its_tasks;
+                a_deleted_device_gets_no_task;
+                a_firmware_is_described_anew;
+                a_firmware_in_use_is_not_deleted;
+                a_product_has_10_modules_at_most;
+                a_product_in_use_is_not_deleted;
+                // batches of names
+                a_batch_of_names_is_kept_as_it_came;
+                a_batch_of_names_is_registered_once;
+                // groups
+                a_group_is_kept_as_it_came;
+                a_group_belongs_to_its_account;
+                groups_are_filtered_and_paged;
+                every_added_device_is_counted_once;
+                devices_leave_a_group_and_come_back;
+                a_job_keeps_the_members_of_its_group;
+                // parts
+                a_part_counts_who_matches;
+                a_draw_sees_what_was;
+                a_draw_is_kept_once;
                 // firmwares
                 an_upload_belongs_to_its_account;
                 old_uploads_are_forgotten;
@@ -181,6 +218,15 @@ macro_rules! store_contract {
                 a_cancellation_waits_for_the_expansion;
                 a_second_request_adds_to_the_first;
                 a_cancellation_needs_its_job;
+                // orders
+                tasks_are_found_by_id;
+                ordered_tasks_move_together_or_not_at_all;
+                a_cancellation_outranks_an_order;
+                the_tasks_of_devices_are_cancelled;
+                jobs_are_listed_newest_first;
+                a_job_is_changed_until_it_ends;
+                a_bulk_is_kept_with_its_job;
+                a_piece_of_a_bulk_is_written_once;
                 // leases
                 each_start_is_a_new_member;
                 a_renewal_in_time_keeps_the_membership;
@@ -189,6 +235,9 @@ macro_rules! store_contract {
                 a_take_over_raises_the_epoch;
                 a_member_that_leaves_frees_its_shards;
                 a_periodic_work_begins_once_a_period;
+                // nonces
+                a_nonce_is_good_once;
+                only_old_nonces_are_forgotten;
             }
             events {
                 a_job_tells_where_it_stands;
@@ -196,6 +245,7 @@ macro_rules! store_contract {
                 a_task_tells_its_moves_in_order;
                 a_replaced_task_tells_it_under_its_own_job;
                 a_sweep_tells_what_it_cancels;
+                a_deleted_device_tells_of_its_tasks;
             }
         }
     };

@@ -1,7 +1,9 @@
 //! Products, devices and the versions that devices informed.
 
 use async_trait::async_trait;
-use otaria_core::ids::{AccountNo, DeviceId, DeviceName, InformedVersion, ModuleName, ProductKey, ProductNo};
+use otaria_core::ids::{
+    AccountNo, DeviceId, DeviceName, InformedVersion, JobNo, ModuleName, ProductKey, ProductNo,
+};
 use otaria_core::task::ReportOrder;
 use otaria_core::time::Timestamp;
 
@@ -115,6 +117,19 @@ pub struct AuthRow {
     pub sealed_secret: Vec<u8>,
 }
 
+/// A device as a draw sees it: as it was when the job was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drawn {
+    /// Its name.
+    pub name: DeviceName,
+    /// The device, and what it says of its version now.
+    pub candidate: Candidate,
+    /// The version that it had informed when the job was made.
+    pub version_then: Option<InformedVersion>,
+    /// Whether it was deleted meanwhile.
+    pub gone: bool,
+}
+
 /// Keeps products and devices.
 #[async_trait]
 pub trait Devices: Send + Sync {
@@ -122,10 +137,10 @@ pub trait Devices: Send + Sync {
     /// when there is no such account.
     async fn create_product(&self, product: &NewProduct, now: Timestamp) -> Result<Product, StoreError>;
 
-    /// A product by its key, whoever owns it.
+    /// A product by its key, whoever owns it; not one that was deleted.
     async fn product(&self, key: &ProductKey) -> Result<Option<Product>, StoreError>;
 
-    /// A product by its number.
+    /// A product by its number, also one that was deleted.
     async fn product_by_no(&self, no: ProductNo) -> Result<Option<Product>, StoreError>;
 
     /// An account's products after `after` by number, at most `limit`; and how many there are in all.
@@ -135,6 +150,12 @@ pub trait Devices: Send + Sync {
         after: ProductNo,
         limit: usize,
     ) -> Result<(Vec<Product>, u64), StoreError>;
+
+    /// Deletes a product with its modules and firmware; `NotFound` when it is not there,
+    /// `Conflict{what: "devices"}` while it has devices, `Conflict{what: "jobs"}` while one of its jobs is
+    /// not finished. Jobs that ended stay, and what they show of it; its name is free, its key is not given
+    /// again.
+    async fn delete_product(&self, no: ProductNo, now: Timestamp) -> Result<(), StoreError>;
 
     /// Registers devices of one product in one transaction: `None` for a name that is taken (also twice
     /// in the call). At most 20,000 a call. Ids hold the shard of (product key, name) and a growing `n`.
@@ -151,6 +172,17 @@ pub trait Devices: Send + Sync {
 
     /// A device by id.
     async fn device_by_id(&self, id: DeviceId) -> Result<Option<Device>, StoreError>;
+
+    /// Devices by id, in the order asked; `None` for unknown ones. At most 10,000.
+    async fn devices_by_id(&self, ids: &[DeviceId]) -> Result<Vec<Option<Device>>, StoreError>;
+
+    /// Lets a device connect, or not; `NotFound` when it is not there. Closes no connection.
+    async fn enable_device(&self, id: DeviceId, enabled: bool) -> Result<(), StoreError>;
+
+    /// Deletes a device, with its versions and its places in groups; `NotFound` when it is not there. Its
+    /// open tasks are cancelled and published in the same transaction; its tasks stay with their jobs, and
+    /// show its name. The name may be registered again: that is another device.
+    async fn delete_device(&self, id: DeviceId, now: Timestamp) -> Result<(), StoreError>;
 
     /// A product's devices after a name, in the order of names, at most `limit`.
     async fn devices(
@@ -179,6 +211,16 @@ pub trait Devices: Send + Sync {
         module: &ModuleName,
         names: &[DeviceName],
     ) -> Result<Vec<Option<Candidate>>, StoreError>;
+
+    /// Those who were devices of a job's product when it was made, also those deleted since then, whose names
+    /// come after `after`, in the order of names, at most `limit`, with the versions that they had then. For
+    /// jobs of [`super::SourceKind::Part`] whose expansion is not complete. Does not hold up writers.
+    async fn scan_drawn(
+        &self,
+        job: JobNo,
+        after: Option<&DeviceName>,
+        limit: usize,
+    ) -> Result<Vec<Drawn>, StoreError>;
 
     /// The devices of a product up to `upto` whose names come after `after`, in the order of names, at
     /// most `limit`. Does not hold up writers.

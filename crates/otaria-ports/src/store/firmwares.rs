@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use otaria_core::firmware::{FirmwareStatus, NewFirmware};
 use otaria_core::ids::{AccountNo, FirmwareId, FirmwareNo, ProductKey, ProductNo, Version};
+use otaria_core::rules::FirmwareChange;
 use otaria_core::time::Timestamp;
 
 use super::StoreError;
@@ -128,8 +129,22 @@ pub trait Firmwares: Send + Sync {
     /// An account's firmware.
     async fn firmware(&self, account: AccountNo, id: &FirmwareId) -> Result<Option<Firmware>, StoreError>;
 
-    /// A firmware by number.
+    /// A firmware by number, also one that was deleted while a job of it is kept.
     async fn firmware_by_no(&self, no: FirmwareNo) -> Result<Option<Firmware>, StoreError>;
+
+    /// Changes a firmware's words and returns it as it is then. `NotFound` when the account has no such
+    /// firmware, `Exists` when the name is taken.
+    async fn update_firmware(
+        &self,
+        account: AccountNo,
+        id: &FirmwareId,
+        change: &FirmwareChange,
+        now: Timestamp,
+    ) -> Result<Firmware, StoreError>;
+
+    /// Deletes a firmware; `NotFound` when the account has none of this id, `Conflict{what: "jobs"}` while a
+    /// job of it is not finished. Jobs that ended stay: they find it by number as long as they are there.
+    async fn delete_firmware(&self, account: AccountNo, id: &FirmwareId) -> Result<(), StoreError>;
 
     /// An account's firmware after `after` by number, at most `limit`; and how many match in all.
     async fn firmwares(

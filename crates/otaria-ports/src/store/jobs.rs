@@ -2,12 +2,15 @@
 
 use async_trait::async_trait;
 use otaria_core::firmware::FirmwareStatus;
-use otaria_core::ids::{AccountNo, ClientToken, DeviceId, FirmwareId, FirmwareNo, JobId, JobNo, ProductNo};
-use otaria_core::job::{JobStatus, NewJob};
-use otaria_core::task::{CancelCause, TaskStatus};
+use otaria_core::gray::Last;
+use otaria_core::ids::{
+    AccountNo, ClientToken, DeviceId, FirmwareId, FirmwareNo, GroupNo, JobId, JobNo, ProductNo,
+};
+use otaria_core::job::{JobStatus, JobUpdate, NewJob};
+use otaria_core::task::{BulkFilter, CancelCause, TaskStatus};
 use otaria_core::time::Timestamp;
 
-use super::{NewTask, StoreError};
+use super::{JobTurn, NewTask, StoreError, TaskChange};
 
 /// Where a job's devices come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,22 @@ pub enum SourceKind {
     },
     /// The product's devices.
     Product,
+    /// A part of the product's devices, drawn among those that match when the job is made.
+    Part {
+        /// Devices that match. Filled in by [`Jobs::create_job`].
+        matching: u64,
+        /// Devices that are in: at least one. Filled in by [`Jobs::create_job`].
+        count: u64,
+        /// The last one in, once the draw is done: see [`Jobs::put_draw`].
+        last: Option<Last>,
+    },
+    /// Those devices of the product that are in a group when the job is made.
+    Group {
+        /// The group.
+        group: GroupNo,
+        /// Its membership number then. Filled in by [`Jobs::create_job`].
+        upto: i64,
+    },
 }
 
 /// How far an expansion has come. Moves in the transaction of the tasks it accounts for.
@@ -34,7 +53,8 @@ pub struct Cursor {
     pub offset: u64,
     /// Slices of that chunk that are written.
     pub slice: u32,
-    /// For [`SourceKind::Product`]: the name after which to go on.
+    /// For [`SourceKind::Product`] and [`SourceKind::Part`]: the name after which to go on; for
+    /// [`SourceKind::Group`] the id.
     pub after: Option<String>,
 }
 
@@ -139,6 +159,8 @@ pub struct Job {
     pub expansion: Expansion,
     /// Statuses whose tasks are being cancelled in the background (bits `1 << status code`), and why.
     pub canceling: Option<(i64, CancelCause)>,
+    /// The last action on many of its tasks, and how far it has come.
+    pub bulk: Option<Bulk>,
     /// Grows when notices claimed before are to be dropped; see `Pusher::fence`.
     pub fence: u64,
     /// Grows with every change of the rate.
@@ -151,6 +173,35 @@ pub struct Job {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+}
+
+/// An action on many tasks of a job, carried out in the background.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bulk {
+    /// What is done, and to which tasks.
+    pub filter: BulkFilter,
+    /// Tasks up to this place were looked at.
+    pub after: u32,
+    /// Tasks moved.
+    pub moved: u64,
+    /// Tasks that were meant and could not be moved: the device has another open one, or somebody else
+    /// was faster.
+    pub passed: u64,
+    /// Whether it came to its end, or was ended by a cancellation.
+    pub done: bool,
+}
+
+/// A piece of an action on many tasks: written with its place, or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BulkStep {
+    /// The place after which it began.
+    pub from: u32,
+    /// Tasks up to this place were looked at.
+    pub to: u32,
+    /// Whether there are no more.
+    pub done: bool,
+    /// What becomes of those that are meant. At most [`super::BATCH_MAX`].
+    pub changes: Vec<TaskChange>,
 }
 
 /// A job to be made.
@@ -179,6 +230,11 @@ pub enum CreatedJob {
     New(Box<Job>),
     /// The same token and body made this job before.
     Before(Box<Job>),
+    /// None: of so many devices that match, the part would hold nobody.
+    Nobody {
+        /// Devices that match.
+        matching: u64,
+    },
 }
 
 /// A change of a job's status, with what goes along in the same transaction.
@@ -190,7 +246,8 @@ pub struct JobMove {
     pub from: JobStatus,
     /// The status it gets.
     pub to: JobStatus,
-    /// Only if its expansion is complete, nothing is being cancelled and no task is open (I22).
+    /// Only if its expansion is complete, nothing is being cancelled, no [`Bulk`] runs and no task is open
+    /// (I22).
     pub only_if_done: bool,
     /// Whether notices claimed before are to be dropped: grows the fence.
     pub fence: bool,
@@ -278,6 +335,11 @@ pub trait Jobs: Send + Sync {
     /// product are not the account's or do not belong together, `Exists{what: "client token"}` for a token
     /// with another body, whatever became of its job; a token is looked at before anything else. Making a
     /// job is published as its first status.
+    ///
+    /// For [`SourceKind::Part`] it counts, by kept counts, the devices that match target and package in this
+    /// moment (see `otaria_core::scope`); from then on [`super::Devices::scan_drawn`] tells who they are. For
+    /// [`SourceKind::Group`] it draws the membership number; `NotFound{what: "group"}` when the account has
+    /// no such group.
     async fn create_job(&self, job: &CreateJob, now: Timestamp) -> Result<CreatedJob, StoreError>;
 
     /// The job that a client token of an account made, and the digest of what was asked for then.
@@ -286,6 +348,10 @@ pub trait Jobs: Send + Sync {
         account: AccountNo,
         token: &ClientToken,
     ) -> Result<Option<(Job, [u8; 32])>, StoreError>;
+
+    /// Keeps the outcome of a draw; who comes second changes nothing. Returns what is kept: `None` when the
+    /// job has no draw to make.
+    async fn put_draw(&self, job: JobNo, last: Last) -> Result<Option<Last>, StoreError>;
 
     /// An account's job.
     async fn job(&self, account: AccountNo, id: &JobId) -> Result<Option<Job>, StoreError>;
@@ -296,7 +362,38 @@ pub trait Jobs: Send + Sync {
     /// An account's jobs after `after` by number, at most `limit`.
     async fn jobs(&self, account: AccountNo, after: JobNo, limit: usize) -> Result<Vec<Job>, StoreError>;
 
-    /// Every job of any account that has not ended or is not fully expanded or cancelled, by number.
+    /// A firmware's jobs, newest first: `skip` of those before `before`, then at most `limit`; and how many
+    /// there are in all.
+    async fn jobs_of_firmware(
+        &self,
+        firmware: FirmwareNo,
+        before: Option<JobNo>,
+        skip: usize,
+        limit: usize,
+    ) -> Result<(Vec<Job>, u64), StoreError>;
+
+    /// A firmware's jobs that have a task for this device, newest first: `skip` of those before `before`,
+    /// then at most `limit`; and how many there are in all. Rides on the device's tasks.
+    async fn jobs_of_device(
+        &self,
+        device: DeviceId,
+        firmware: FirmwareNo,
+        before: Option<JobNo>,
+        skip: usize,
+        limit: usize,
+    ) -> Result<(Vec<Job>, u64), StoreError>;
+
+    /// Changes a job and returns it as it is then; `None`, and nothing changes, when it has ended or is not
+    /// there. Another rate grows its `rate_version`.
+    async fn update_job(
+        &self,
+        job: JobNo,
+        update: &JobUpdate,
+        now: Timestamp,
+    ) -> Result<Option<Job>, StoreError>;
+
+    /// Every job of any account that has not ended or is not fully expanded or cancelled, or in which a
+    /// [`Bulk`] runs, by number.
     async fn unfinished_jobs(&self) -> Result<Vec<Job>, StoreError>;
 
     /// A firmware's jobs that have not ended: how many.
@@ -306,7 +403,8 @@ pub trait Jobs: Send + Sync {
     async fn job_names(&self, job: JobNo, offset: u64, limit: usize) -> Result<Vec<String>, StoreError>;
 
     /// Writes a slice: tasks, counters, rejects and cursor together. `Conflict` when the cursor is
-    /// elsewhere or the expansion complete: somebody else wrote it.
+    /// elsewhere or the expansion complete: somebody else wrote it. `NotFound{what: "device"}` when a device
+    /// of it is not there, because it was deleted after it was looked up.
     ///
     /// In the way of a new task are the device's open tasks of other jobs; with MultiModuleMode only those
     /// of the same module and those of jobs without it. They are replaced, all of them, when none is
@@ -334,8 +432,8 @@ pub trait Jobs: Send + Sync {
 
     /// Notes that the tasks in the statuses of `mask` are to be cancelled, grows the fence and returns
     /// the job as it is then. From the commit on, none of them is claimed. Adds to a running
-    /// cancellation, which begins anew with all its statuses and the later cause. `NotFound` when there is
-    /// no such job.
+    /// cancellation, which begins anew with all its statuses and the later cause. A running [`Bulk`] ends:
+    /// the later word counts. `NotFound` when there is no such job.
     async fn request_cancel(
         &self,
         job: JobNo,
@@ -347,6 +445,21 @@ pub trait Jobs: Send + Sync {
     /// Cancels up to `limit` more tasks of a running cancellation. It is done, and ends, when the
     /// expansion is complete and every task was looked at; where none runs it is done as well.
     async fn sweep_cancel(&self, job: JobNo, limit: usize, now: Timestamp) -> Result<Sweep, StoreError>;
+
+    /// Asks for an action on many tasks of a job and turns its status along; the job as it is then, or
+    /// `None` when it is in another status or not there. While one runs, the same filter changes nothing
+    /// and another one is refused: `Conflict{what: "bulk"}`.
+    async fn request_bulk(
+        &self,
+        turn: JobTurn,
+        filter: &BulkFilter,
+        now: Timestamp,
+    ) -> Result<Option<Job>, StoreError>;
+
+    /// Writes a piece of a running action: its changes, each as by [`super::Tasks::settle_all`] but one by
+    /// one, its counts and its place together; says for each change whether it was written.
+    /// `Conflict{what: "bulk"}` when none runs or its place is not `from`.
+    async fn write_bulk(&self, job: JobNo, step: &BulkStep, now: Timestamp) -> Result<Vec<bool>, StoreError>;
 
     /// Compares a job's kept counts with a count of its tasks (I9); the counts that differ as
     /// (status, kept, counted).

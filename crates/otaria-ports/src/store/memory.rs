@@ -7,12 +7,18 @@
 //! error leaves the tables as they were.
 
 mod accounts;
+mod applies;
+mod bulk;
 mod cancel;
+mod deletion;
 mod devices;
 mod expand;
 mod firmwares;
+mod groups;
 mod jobs;
 mod leases;
+mod modules;
+mod nonces;
 mod tables;
 mod tasks;
 #[cfg(test)]

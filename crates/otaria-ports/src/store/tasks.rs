@@ -1,12 +1,13 @@
 //! Tasks: one device in one job.
 
 use async_trait::async_trait;
-use otaria_core::ids::{DeviceId, DeviceName, InformedVersion, JobNo, ModuleName};
+use otaria_core::ids::{DeviceId, DeviceName, FirmwareNo, InformedVersion, JobNo, ModuleName, TaskId};
+use otaria_core::job::JobStatus;
 use otaria_core::shard::Shard;
-use otaria_core::task::{ReportOrder, TaskKey, TaskState, TaskStatus};
+use otaria_core::task::{CancelCause, ReportOrder, TaskKey, TaskState, TaskStatus};
 use otaria_core::time::Timestamp;
 
-use super::{OwnedShards, StoreError, VersionReport};
+use super::{Job, OwnedShards, StoreError, VersionReport};
 
 /// A task to be made by an expansion. Its status follows from the job: `CONFIRM`, `QUEUED`, or `FAILED`
 /// when the device is busy.
@@ -43,6 +44,40 @@ pub struct Task {
     pub modified_at: Timestamp,
 }
 
+impl Task {
+    /// Why it ended without success, with the device's own words if it had any; empty for all others.
+    #[must_use]
+    pub fn ended_because(&self) -> String {
+        let why = match &self.state {
+            TaskState::Failed { cause, .. } => cause.describe(),
+            TaskState::Canceled { cause, .. } => cause.describe(),
+            TaskState::Confirm
+            | TaskState::Queued
+            | TaskState::Notified { .. }
+            | TaskState::InProgress { .. }
+            | TaskState::Succeeded { .. } => return String::new(),
+        };
+        match self.desc.as_deref().filter(|words| !words.is_empty()) {
+            Some(words) => format!("{why} ({words})"),
+            None => why.to_owned(),
+        }
+    }
+
+    /// Percent, once it is under way. A device that runs the version is through, whatever it reported last.
+    #[must_use]
+    pub fn progress(&self) -> Option<u8> {
+        match &self.state {
+            TaskState::InProgress { percent, .. } => Some(percent.get()),
+            TaskState::Succeeded { .. } => Some(100),
+            TaskState::Confirm
+            | TaskState::Queued
+            | TaskState::Notified { .. }
+            | TaskState::Failed { .. }
+            | TaskState::Canceled { .. } => None,
+        }
+    }
+}
+
 /// A task as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskView {
@@ -67,6 +102,17 @@ pub struct TaskChange {
     pub notices: u32,
     /// The device's words; `None` leaves them.
     pub desc: Option<String>,
+}
+
+/// A job's status as it must be, and as it becomes; mostly the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobTurn {
+    /// The job.
+    pub job: JobNo,
+    /// The status it must be in.
+    pub from: JobStatus,
+    /// The status it gets.
+    pub to: JobStatus,
 }
 
 /// Which tasks to list.
@@ -98,6 +144,9 @@ pub trait Tasks: Send + Sync {
     /// Tasks by key; those that exist, sorted by key.
     async fn tasks(&self, keys: &[TaskKey]) -> Result<Vec<Task>, StoreError>;
 
+    /// Tasks by id; those that exist, sorted by id.
+    async fn tasks_by_id(&self, ids: &[TaskId]) -> Result<Vec<Task>, StoreError>;
+
     /// Open tasks of these shards whose clock ran out, oldest first, at most `limit`.
     async fn due(&self, shards: &[Shard], now: Timestamp, limit: usize) -> Result<Vec<Task>, StoreError>;
 
@@ -125,6 +174,32 @@ pub trait Tasks: Send + Sync {
     /// A write is published when status, attempt, percentage or words changed: not when only its delivery
     /// or its clocks did. So it is with claims and reports.
     async fn settle(&self, changes: &[TaskChange], now: Timestamp) -> Result<Vec<bool>, StoreError>;
+
+    /// Writes what an operator made of tasks, and turns the jobs that they belong to: all of it or nothing.
+    /// Returns the places in `changes` of those that stand in the way; none when it is written.
+    /// `Conflict{what: "job"}` when a job is in another status than its turn begins with.
+    ///
+    /// In the way is what [`Tasks::settle`] does not write, and what is in a status that its job is
+    /// cancelling, or would come into one. Every job of a change has its turn.
+    async fn settle_all(
+        &self,
+        turns: &[JobTurn],
+        changes: &[TaskChange],
+        now: Timestamp,
+    ) -> Result<Vec<usize>, StoreError>;
+
+    /// Cancels the open tasks that these devices have for a firmware, in this job only if one is named, and
+    /// grows the fences of their jobs. Returns every job of the firmware (or that one) in which one of the
+    /// devices has a task, open or not, as it is then, by number: a repeat after a lost answer names the
+    /// same. At most [`super::BATCH_MAX`] devices.
+    async fn cancel_of_devices(
+        &self,
+        firmware: FirmwareNo,
+        job: Option<JobNo>,
+        devices: &[DeviceId],
+        cause: CancelCause,
+        now: Timestamp,
+    ) -> Result<Vec<Job>, StoreError>;
 
     /// Keeps versions (newer than what is kept) and writes what reports made of tasks, together; says for
     /// each task whether it was written. A version is kept whatever becomes of tasks; those of unknown

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use otaria_core::gray::GrayPercent;
+use otaria_core::gray::{GrayPercent, Last};
 use otaria_core::ids::{
-    AccountNo, ClientToken, DeviceName, FirmwareId, FirmwareNo, JobId, JobNo, ProductKey, ProductNo, Version,
+    AccountNo, ClientToken, DeviceId, DeviceName, FirmwareId, FirmwareNo, GroupNo, JobId, JobNo, ProductKey,
+    ProductNo, Version,
 };
 use otaria_core::job::{
     DownloadProtocol, JobKind, JobPolicy, JobStatus, NewJob, OverwriteMode, Schedule, Tag, Target,
 };
 use otaria_core::pace::PerMinute;
-use otaria_core::task::{CancelCause, RetryPolicy};
-use otaria_ports::store::{Cursor, Expansion, Job, Rejections, SourceKind, StoreError};
+use otaria_core::task::{BulkAction, BulkFilter, CancelCause, FailureCause, RetryPolicy, TaskStatus};
+use otaria_ports::store::{Bulk, Cursor, Expansion, Job, Rejections, SourceKind, StoreError};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 
@@ -27,18 +28,14 @@ pub(crate) fn job(row: &SqliteRow) -> Result<Job, StoreError> {
         firmware: FirmwareNo(of.get("firmware_no")?),
         new: new_job(&of)?,
         status: of.parsed("status", JobStatus::from_code)?,
-        source: match of.get::<i64>("source")? {
-            0 => SourceKind::Names,
-            1 => SourceKind::File { object: of.get("source_object")?, size: of.count("source_size")? },
-            2 => SourceKind::Product,
-            _ => return Err(of.corrupt("source is none that there is")),
-        },
+        source: source(&of)?,
         upto: of.get("upto")?,
         expansion: expansion(&of)?,
         canceling: match of.get::<i64>("cancel_mask")? {
             0 => None,
             mask => Some((mask, of.parsed("cancel_cause", CancelCause::from_code)?)),
         },
+        bulk: bulk(row)?,
         fence: of.count("fence")?,
         rate_version: of.count("rate_version")?,
         created_at: of.at("created_at")?,
@@ -46,6 +43,43 @@ pub(crate) fn job(row: &SqliteRow) -> Result<Job, StoreError> {
         started_at: of.maybe_at("started_at")?,
         ended_at: of.maybe_at("ended_at")?,
     })
+}
+
+/// The last action on many of a job's tasks, if there ever was one.
+pub(crate) fn bulk(row: &SqliteRow) -> Result<Option<Bulk>, StoreError> {
+    let of = Of { table: "job_bulk", row };
+    let Some(action) = of.maybe("bulk_action", BulkAction::from_code)? else { return Ok(None) };
+    let mask: i64 = of.get("bulk_statuses")?;
+    let statuses = TaskStatus::ALL.into_iter().filter(|status| mask & (1 << status.code()) != 0).collect();
+    let causes = of.parsed("bulk_causes", |text: &str| {
+        let codes: Vec<i64> = serde_json::from_str(text).ok()?;
+        codes.into_iter().map(FailureCause::from_code).collect()
+    })?;
+    Ok(Some(Bulk {
+        filter: BulkFilter { action, statuses, causes },
+        after: of.parsed("bulk_seq", |n: i64| u32::try_from(n).ok())?,
+        moved: of.count("bulk_moved")?,
+        passed: of.count("bulk_passed")?,
+        done: of.get::<i64>("bulk_done")? == 1,
+    }))
+}
+
+fn source(of: &Of<'_>) -> Result<SourceKind, StoreError> {
+    if let Some(count) = of.maybe("part_count", |n: i64| u64::try_from(n).ok())? {
+        let last = of.get::<Option<i64>>("part_device")?.map(DeviceId);
+        let rank = of.get::<Option<i64>>("part_rank")?.unwrap_or_default().cast_unsigned();
+        let last = last.map(|device| Last { rank, device });
+        return Ok(SourceKind::Part { matching: of.count("part_matching")?, count, last });
+    }
+    if let Some(group) = of.get::<Option<i64>>("group_no")? {
+        return Ok(SourceKind::Group { group: GroupNo(group), upto: of.get("group_upto")? });
+    }
+    match of.get::<i64>("source")? {
+        0 => Ok(SourceKind::Names),
+        1 => Ok(SourceKind::File { object: of.get("source_object")?, size: of.count("source_size")? }),
+        2 => Ok(SourceKind::Product),
+        _ => Err(of.corrupt("source is none that there is")),
+    }
 }
 
 fn new_job(of: &Of<'_>) -> Result<NewJob, StoreError> {
@@ -62,10 +96,7 @@ fn new_job(of: &Of<'_>) -> Result<NewJob, StoreError> {
         product: of.parsed("key", |text: &str| ProductKey::parse(text).ok())?,
         firmware: of.parsed("firmware_id", |text: &str| FirmwareId::parse(text).ok())?,
         target: of.parsed("target", read_target)?,
-        schedule: Schedule {
-            start: of.maybe_at("schedule_start")?,
-            finish: of.maybe_at("schedule_finish")?,
-        },
+        schedule: Schedule { start: of.maybe_at("schedule_start")?, finish: of.maybe_at("schedule_finish")? },
         policy: JobPolicy {
             maximum_per_minute: of
                 .parsed("maximum_per_minute", |n: i64| PerMinute::new(u32::try_from(n).ok()?))?,

@@ -9,20 +9,22 @@ pub(crate) const NEW_PRODUCT: &str = "
 /// Rides on `unique (key)` of `product`.
 pub(crate) const PRODUCT: &str = "
     select no, account_id, key, name, description, node_type, sealed_secret, device_count, created_at
-      from product where key = $1";
+      from product where key = $1 and gone_name is null";
 
 /// Rides on the primary key of `product`.
 pub(crate) const PRODUCT_BY_NO: &str = "
-    select no, account_id, key, name, description, node_type, sealed_secret, device_count, created_at
+    select no, account_id, key, coalesce(gone_name, name) as name, description, node_type, sealed_secret,
+           device_count, created_at
       from product where no = $1";
 
 /// Rides on `unique (account_id, name)` of `product` and sorts: an account has few.
 pub(crate) const PRODUCTS: &str = "
     select no, account_id, key, name, description, node_type, sealed_secret, device_count, created_at
-      from product where account_id = $1 and no > $2 order by no limit $3";
+      from product where account_id = $1 and no > $2 and gone_name is null order by no limit $3";
 
 /// Rides on `unique (account_id, name)` of `product`.
-pub(crate) const COUNT_PRODUCTS: &str = "select count(*) from product where account_id = $1";
+pub(crate) const COUNT_PRODUCTS: &str =
+    "select count(*) from product where account_id = $1 and gone_name is null";
 
 /// Rides on `device_name (product_no, name)`. Lines of: place in $2.
 pub(crate) const TAKEN_NAMES: &str = "
@@ -30,8 +32,7 @@ pub(crate) const TAKEN_NAMES: &str = "
      cross join device d where d.product_no = $1 and d.name = j.value";
 
 /// Rides on the primary key of `sequence`.
-pub(crate) const DRAW: &str =
-    "update sequence set last = last + $2 where name = $1 returning last - $2";
+pub(crate) const DRAW: &str = "update sequence set last = last + $2 where name = $1 returning last - $2";
 
 /// Appends to the end of each shard in `device`. $2 holds arrays of id, name, secret in hex digits, nickname.
 pub(crate) const REGISTER: &str = "
@@ -43,7 +44,7 @@ pub(crate) const ACCOUNT_EXISTS: &str = super::accounts::ACCOUNT_EXISTS;
 
 /// Rides on the primary key of `product`.
 pub(crate) const COUNT_DEVICES: &str =
-    "update product set device_count = device_count + $2 where no = $1";
+    "update product set device_count = device_count + $2 where no = $1 and gone_name is null";
 
 /// Rides on `device_name (product_no, name)`.
 pub(crate) const DEVICE: &str = "
@@ -59,6 +60,11 @@ pub(crate) const DEVICE_BY_ID: &str = "
 pub(crate) const DEVICES: &str = "
     select id, product_no, name, nickname, enabled, sealed_secret, created_at, active_at, online_at
       from device where product_no = $1 and name > $2 order by name limit $3";
+
+/// Rides on the primary key of `device`.
+pub(crate) const DEVICES_BY_ID: &str = "
+    select id, product_no, name, nickname, enabled, sealed_secret, created_at, active_at, online_at
+      from device where id in (select value from json_each($1))";
 
 /// Rides on the primary key of `device_module`.
 pub(crate) const VERSIONS: &str = "
@@ -100,19 +106,9 @@ pub(crate) const SCAN: &str = "
              order by name limit $5) s
       left join device_module m on m.device_id = s.id and m.module = $2";
 
-/// Rides on the primary keys of `device_module` and `device`. $1 holds arrays of device, module, version,
-/// instant, session, number.
-pub(crate) const KEEP_VERSIONS: &str = "
-    insert into device_module (device_id, module, version, at, report_session, report_n)
-    select j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4, j.value ->> 5
-      from json_each($1) j where exists (select 1 from device where id = j.value ->> 0)
-        on conflict (device_id, module) do update
-       set version = excluded.version, at = excluded.at,
-           report_session = excluded.report_session, report_n = excluded.report_n
-     where (excluded.report_session, excluded.report_n)
-         > (device_module.report_session, device_module.report_n)";
-
-/// Rides on the primary key of `device`. Lines of: id, name.
+/// Rides on the primary keys of `device` and `device_gone`. Lines of: id, name.
 pub(crate) const NAMES: &str = "
-    select group_concat(d.id || ' ' || d.name, char(10)) from json_each($1) j
-     cross join device d where d.id = j.value";
+    select group_concat(d.id || ' ' || d.name, char(10)) from
+        (select d.id, d.name from json_each($1) j cross join device d where d.id = j.value
+          union all
+         select g.id, g.name from json_each($1) j cross join device_gone g where g.id = j.value) d";

@@ -19,14 +19,14 @@ pub(crate) const OLD_UPLOADS: &str = "
      order by created_at limit $2";
 
 /// Rides on the primary key of `upload`.
-pub(crate) const DELETE_UPLOADS: &str =
-    "delete from upload where url in (select value from json_each($1))";
+pub(crate) const DELETE_UPLOADS: &str = "delete from upload where url in (select value from json_each($1))";
 
 /// Rides on the primary key of `product`.
-pub(crate) const PRODUCT_OF: &str = "select exists (select 1 from product where no = $1 and account_id = $2)";
+pub(crate) const PRODUCT_OF: &str =
+    "select exists (select 1 from product where no = $1 and account_id = $2 and gone_name is null)";
 
 /// Rides on `firmware_account (account_id, no)`.
-pub(crate) const COUNT: &str = "select count(*) from firmware where account_id = $1";
+pub(crate) const COUNT: &str = "select count(*) from firmware where account_id = $1 and gone_name is null";
 
 /// Appends to `firmware`.
 pub(crate) const NEW_FIRMWARE: &str = "
@@ -43,8 +43,8 @@ pub(crate) const USE_UPLOADS: &str = "
 macro_rules! firmware {
     ($rest:literal) => {
         concat!(
-            "select f.no, f.id, f.account_id, f.product_no, p.key, f.name, f.dest_version, f.src_version,
-                    f.module, f.description, f.asked_files, f.files, f.sign_method, f.need_to_verify, f.udi,
+            "select f.no, f.id, f.account_id, f.product_no, p.key, coalesce(f.gone_name, f.name) as name,
+                    f.dest_version, f.src_version, f.module, f.description, f.asked_files, f.files, f.sign_method, f.need_to_verify, f.udi,
                     f.status, f.created_at, f.modified_at
                from firmware f join product p on p.no = f.product_no ",
             $rest
@@ -53,14 +53,21 @@ macro_rules! firmware {
 }
 
 /// Rides on `unique (id)` of `firmware`.
-pub(crate) const FIRMWARE: &str = firmware!("where f.id = $1 and f.account_id = $2");
+pub(crate) const FIRMWARE: &str = firmware!("where f.id = $1 and f.account_id = $2 and f.gone_name is null");
+
+/// Rides on `unique (id)` of `firmware`.
+pub(crate) const UPDATE: &str = "
+    update firmware
+       set name = coalesce($3, name), description = coalesce($4, description), udi = coalesce($5, udi),
+           modified_at = $6
+     where id = $1 and account_id = $2 and gone_name is null";
 
 /// Rides on the primary key of `firmware`.
 pub(crate) const FIRMWARE_BY_NO: &str = firmware!("where f.no = $1");
 
 /// Rides on `firmware_account (account_id, no)`.
 pub(crate) const FIRMWARES: &str = firmware!(
-    "where f.account_id = $1 and f.no > $2 and ($3 is null or p.key = $3)
+    "where f.account_id = $1 and f.no > $2 and f.gone_name is null and ($3 is null or p.key = $3)
        and ($4 is null or f.dest_version = $4)
      order by f.no limit $5"
 );
@@ -68,4 +75,4 @@ pub(crate) const FIRMWARES: &str = firmware!(
 /// Rides on `firmware_account (account_id, no)`.
 pub(crate) const COUNT_MATCHING: &str = "
     select count(*) from firmware f join product p on p.no = f.product_no
-     where f.account_id = $1 and ($2 is null or p.key = $2) and ($3 is null or f.dest_version = $3)";
+     where f.account_id = $1 and f.gone_name is null and ($2 is null or p.key = $2) and ($3 is null or f.dest_version = $3)";

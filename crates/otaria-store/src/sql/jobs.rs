@@ -7,25 +7,31 @@ macro_rules! job {
                     j.target, j.schedule_start, j.schedule_finish, j.maximum_per_minute, j.retry_interval,
                     j.retry_count, j.timeout, j.offer_timeout, j.overwrite, j.multi_module, j.need_push,
                     j.need_confirm, j.download_protocol, j.tags, j.description, j.client_token, j.source,
-                    j.source_object, j.source_size, j.upto, j.status, j.cancel_mask, j.cancel_cause, j.fence,
+                    j.source_object, j.source_size, j.part_matching, j.part_count, j.part_rank,
+                    j.part_device, j.group_no, j.group_upto, j.upto, j.status, j.cancel_mask, j.cancel_cause, j.fence,
                     j.rate_version, j.created_at, j.modified_at, j.started_at, j.ended_at, j.digest,
                     s.cursor_offset, s.cursor_slice, s.cursor_after, s.complete, s.lines, s.tasks, s.skipped,
-                    s.malformed, s.unknown, s.duplicate, s.busy
+                    s.malformed, s.unknown, s.duplicate, s.busy, b.action as bulk_action,
+                    b.statuses as bulk_statuses, b.causes as bulk_causes, b.seq as bulk_seq,
+                    b.moved as bulk_moved, b.passed as bulk_passed, b.done as bulk_done
                from job j
                join product p on p.no = j.product_no
                join firmware f on f.no = j.firmware_no
-               join job_source s on s.job_no = j.no ",
+               join job_source s on s.job_no = j.no
+               left join job_bulk b on b.job_no = j.no ",
             $rest
         )
     };
 }
 
 /// Rides on `unique (key)` of `product`.
-pub(crate) const PRODUCT_OF: &str = "select no from product where key = $1 and account_id = $2";
+pub(crate) const PRODUCT_OF: &str = 
+    "select no from product where key = $1 and account_id = $2 and gone_name is null";
 
 /// Rides on `unique (id)` of `firmware`.
 pub(crate) const FIRMWARE_OF: &str =
-    "select no, status from firmware where id = $1 and account_id = $2 and product_no = $3";
+    "select no, status, dest_version, src_version, module from firmware
+      where id = $1 and account_id = $2 and product_no = $3 and gone_name is null";
 
 /// Rides on the primary key of `sequence`.
 pub(crate) const LAST: &str = "select last from sequence where name = $1";
@@ -39,9 +45,9 @@ pub(crate) const NEW: &str = "
                      schedule_finish, maximum_per_minute, retry_interval, retry_count, timeout, offer_timeout,
                      overwrite, multi_module, need_push, need_confirm, download_protocol, tags, description,
                      client_token, digest, source, source_object, source_size, upto, status, started_at,
-                     ended_at, created_at, modified_at)
+                     ended_at, created_at, modified_at, part_matching, part_count, group_no, group_upto)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-            $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $31)
+            $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $31, $32, $33, $34, $35)
     returning no";
 
 /// Appends to `job_source`.
@@ -59,6 +65,24 @@ pub(crate) const BY_NO: &str = job!("where j.no in (select value from json_each(
 
 /// Rides on `job_account (account_id, no)`.
 pub(crate) const JOBS: &str = job!("where j.account_id = $1 and j.no > $2 order by j.no limit $3");
+
+/// Rides on `job_firmware (firmware_no)`. $2: before which job.
+pub(crate) const OF_FIRMWARE: &str =
+    job!("where j.firmware_no = $1 and j.no < $2 order by j.no desc limit $3 offset $4");
+
+/// Rides on `job_firmware (firmware_no)`.
+pub(crate) const COUNT_OF_FIRMWARE: &str = "select count(*) from job where firmware_no = $1";
+
+/// Rides on `task_device (device_id, (id >> 32))` and the primary key of `job`. $3: before which job.
+pub(crate) const OF_DEVICE: &str = job!(
+    "where j.no in (select t.id >> 32 from task t where t.device_id = $1) and j.firmware_no + 0 = $2
+       and j.no < $3 order by j.no desc limit $4 offset $5"
+);
+
+/// Rides on `task_device (device_id, (id >> 32))` and the primary key of `job`.
+pub(crate) const COUNT_OF_DEVICE: &str = "
+    select count(*) from task t cross join job j
+     where t.device_id = $1 and j.no = t.id >> 32 and j.firmware_no = $2";
 
 /// Rides on `job_live (no) where live = 1`.
 pub(crate) const UNFINISHED: &str = job!("where j.live = 1 order by j.no");
@@ -80,6 +104,7 @@ pub(crate) const MOVE: &str = "
      where no = $1 and status = $2
        and ($4 = 0
             or (cancel_mask = 0
+                and not exists (select 1 from job_bulk where job_no = $1 and done = 0)
                 and exists (select 1 from job_source where job_no = $1 and complete = 1)
                 and (select coalesce(sum(n), 0) from job_counter where job_no = $1 and status < 4) = 0))
     returning firmware_no";
@@ -96,6 +121,7 @@ pub(crate) const REFRESH_LIVE: &str = "
     update job
        set live = case
            when status in (3, 4) and cancel_mask = 0
+            and not exists (select 1 from job_bulk where job_no = $1 and done = 0)
             and exists (select 1 from job_source where job_no = $1 and complete = 1) then null
            else 1 end
      where no = $1";

@@ -82,13 +82,14 @@ pub(crate) const WORDS: &str = "
     select j.key as place, t.words from json_each($1) j cross join task t
      where t.id = j.value and t.words is not null";
 
-/// Rides on the primary keys of `task` and `device`. $1, $2: after and up to which id; $3: a status or null;
+/// Rides on the primary keys of `task`, `device` and `device_gone`. $1, $2: after and up to which id; $3: a status or null;
 /// $4: tasks to look at; $5: tasks to return.
 pub(crate) const PAGE: &str = task!(
-    "d.name, ",
+    "coalesce(d.name, g.name) as name, ",
     "from (select * from task where id > $1 and id <= $2 order by id limit $4) t
-     cross join device d
-     where d.id = t.device_id and ($3 is null or t.status = $3)
+     left join device d on d.id = t.device_id
+     left join device_gone g on d.id is null and g.id = t.device_id
+     where ($3 is null or t.status = $3)
      order by t.id limit $5"
 );
 
@@ -97,11 +98,16 @@ pub(crate) const LOOKED: &str = "
     select coalesce(max(id), $1) || ' ' || count(*)
       from (select id from task where id > $1 and id <= $2 order by id limit $3)";
 
-/// Rides on `device_name (product_no, name)` and `task_device (device_id, (id >> 32))`.
+/// Rides on `device_name (product_no, name)`, `device_gone_name (product_no, name)` and
+/// `task_device (device_id, (id >> 32))`.
 pub(crate) const PAGE_OF: &str = task!(
     "d.name, ",
-    "from json_each($1) j cross join device d cross join task t
-     where d.product_no = (select product_no from job where no = $2) and d.name = j.value
-       and t.device_id = d.id and (t.id >> 32) = $2 and t.id > $3 and ($4 is null or t.status = $4)
+    "from (select d.id, d.name from json_each($1) j cross join device d
+            where d.product_no = (select product_no from job where no = $2) and d.name = j.value
+            union all
+           select g.id, g.name from json_each($1) j cross join device_gone g
+            where g.product_no = (select product_no from job where no = $2) and g.name = j.value) d
+     cross join task t
+     where t.device_id = d.id and (t.id >> 32) = $2 and t.id > $3 and ($4 is null or t.status = $4)
      order by t.id limit $5"
 );

@@ -2,11 +2,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{ArgGroup, Args, Subcommand};
-use otaria_proto::v1::{DeviceInfo, QueryDeviceDetailRequest, QueryDeviceRequest, RegisterDeviceResult};
+use otaria_proto::v1::{
+    DeleteDeviceRequest, DeviceInfo, DisableThingRequest, EnableThingRequest, QueryDeviceDetailRequest,
+    QueryDeviceRequest, RegisterDeviceResult,
+};
 
 use super::link::LinkArgs;
 use super::output::{Table, bar, facts, instant, json_line, line, word};
@@ -37,13 +40,25 @@ Examples:
     },
     /// Tell everything about a device
     #[command(after_help = "Examples:\n  otaria device show --product a1B2c3D4e5F pump-0001")]
-    Show {
-        /// The product
-        #[arg(long, value_name = "KEY")]
-        product: String,
-        /// The device's name
-        name: String,
-    },
+    Show(DeviceArgs),
+    /// Shut a device out: it loses its connection and may not connect
+    #[command(after_help = "Examples:\n  otaria device disable --product a1B2c3D4e5F pump-0001")]
+    Disable(DeviceArgs),
+    /// Let a device in again
+    #[command(after_help = "Examples:\n  otaria device enable --product a1B2c3D4e5F pump-0001")]
+    Enable(DeviceArgs),
+    /// Delete a device: it loses its connection, and its open tasks are cancelled
+    #[command(after_help = "Examples:\n  otaria device delete --product a1B2c3D4e5F pump-0001")]
+    Delete(DeviceArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeviceArgs {
+    /// The product
+    #[arg(long, value_name = "KEY")]
+    product: String,
+    /// The device's name
+    name: String,
 }
 
 #[derive(Debug, Args)]
@@ -72,7 +87,22 @@ pub(super) async fn run(command: DeviceCommand, link: &LinkArgs) -> anyhow::Resu
     match command {
         DeviceCommand::Register(args) => register(args, link).await,
         DeviceCommand::List { product, limit } => list(product, limit.unwrap_or(usize::MAX), link).await,
-        DeviceCommand::Show { product, name } => show(product, name, link).await,
+        DeviceCommand::Show(DeviceArgs { product, name }) => show(product, name, link).await,
+        DeviceCommand::Disable(DeviceArgs { product, name }) => {
+            let request =
+                DisableThingRequest { iot_id: None, product_key: Some(product), device_name: Some(name) };
+            answer(link.connect().await?.devices().disable_thing(request)).await.map(drop)
+        }
+        DeviceCommand::Enable(DeviceArgs { product, name }) => {
+            let request =
+                EnableThingRequest { iot_id: None, product_key: Some(product), device_name: Some(name) };
+            answer(link.connect().await?.devices().enable_thing(request)).await.map(drop)
+        }
+        DeviceCommand::Delete(DeviceArgs { product, name }) => {
+            let request =
+                DeleteDeviceRequest { iot_id: None, product_key: Some(product), device_name: Some(name) };
+            answer(link.connect().await?.devices().delete_device(request)).await.map(drop)
+        }
     }
 }
 
@@ -132,22 +162,27 @@ async fn register(args: RegisterArgs, link: &LinkArgs) -> anyhow::Result<()> {
 
 fn names(args: &RegisterArgs) -> anyhow::Result<Vec<String>> {
     if let Some(path) = &args.file {
-        let doing = || format!("cannot read {}", path.display());
-        let mut names = Vec::new();
-        for text in BufReader::new(File::open(path).with_context(doing)?).lines() {
-            let text = text.with_context(doing)?;
-            let name = text.trim_start_matches('\u{feff}').trim();
-            if !name.is_empty() {
-                names.push(name.to_owned());
-            }
-        }
-        return Ok(names);
+        return names_of_file(path);
     }
     if let (Some(count), Some(prefix)) = (args.count, &args.prefix) {
         let digits = count.to_string().len().max(4);
         return Ok((1..=count).map(|number| format!("{prefix}{number:0digits$}")).collect());
     }
     Ok(args.names.clone())
+}
+
+/// The names in a file, one on each line.
+pub(super) fn names_of_file(path: &Path) -> anyhow::Result<Vec<String>> {
+    let doing = || format!("cannot read {}", path.display());
+    let mut names = Vec::new();
+    for text in BufReader::new(File::open(path).with_context(doing)?).lines() {
+        let text = text.with_context(doing)?;
+        let name = text.trim_start_matches('\u{feff}').trim();
+        if !name.is_empty() {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
 }
 
 fn as_message(registered: &Registered) -> RegisterDeviceResult {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, Subcommand};
 use otaria_proto::v1::{
-    CreateOtaFirmwareRequest, FirmwareType, ListOtaFirmwareRequest, QueryOtaFirmwareRequest,
-    UploadFirmwareFileHeader, UploadFirmwareFileResponse,
+    CreateOtaFirmwareRequest, DeleteOtaFirmwareRequest, FirmwareType, ListOtaFirmwareRequest,
+    ModifyOtaFirmwareRequest, QueryOtaFirmwareRequest, UploadFirmwareFileHeader, UploadFirmwareFileResponse,
 };
 
 use super::link::LinkArgs;
@@ -42,6 +42,27 @@ Examples:
     /// Tell everything about a package
     #[command(after_help = "Examples:\n  otaria firmware show FIRMWARE_ID")]
     Show {
+        /// The package
+        id: String,
+    },
+    /// Change what is said of a package
+    #[command(after_help = "Examples:\n  otaria firmware modify FIRMWARE_ID --description 'For hall 3'")]
+    Modify {
+        /// The package
+        id: String,
+        /// The new name
+        #[arg(long)]
+        name: Option<String>,
+        /// The new description
+        #[arg(long)]
+        description: Option<String>,
+        /// The new text that is handed to the devices
+        #[arg(long, value_name = "TEXT")]
+        udi: Option<String>,
+    },
+    /// Delete a package that no unfinished job uses
+    #[command(after_help = "Examples:\n  otaria firmware delete FIRMWARE_ID")]
+    Delete {
         /// The package
         id: String,
     },
@@ -103,6 +124,20 @@ pub(super) async fn run(command: FirmwareCommand, link: &LinkArgs) -> anyhow::Re
         FirmwareCommand::Create(args) => create(args, &remote, link.json).await,
         FirmwareCommand::List { product, version } => list(product, version, &remote, link.json).await,
         FirmwareCommand::Show { id } => show(id, &remote, link.json).await,
+        FirmwareCommand::Modify { id, name, description, udi } => {
+            let request = ModifyOtaFirmwareRequest {
+                firmware_id: id,
+                product_key: None,
+                firmware_name: name,
+                firmware_desc: description,
+                firmware_udi: udi,
+            };
+            answer(remote.firmware().modify_ota_firmware(request)).await.map(drop)
+        }
+        FirmwareCommand::Delete { id } => {
+            let request = DeleteOtaFirmwareRequest { firmware_id: id };
+            answer(remote.firmware().delete_ota_firmware(request)).await.map(drop)
+        }
     }
 }
 

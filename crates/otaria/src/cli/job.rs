@@ -2,10 +2,12 @@
 
 use clap::{Args, Subcommand};
 use otaria_proto::v1::{
-    CancelOtaTaskByJobRequest, ListOtaJobByFirmwareRequest, QueryOtaJobRequest, QueryOtaJobResponse,
+    CancelOtaTaskByJobRequest, ListOtaJobByDeviceRequest, ListOtaJobByFirmwareRequest, PauseOtaJobRequest,
+    QueryOtaJobRequest, QueryOtaJobResponse, ResumeOtaJobRequest, SimpleOtaJobInfo,
 };
 
 use super::job_create::{self, CreateArgs, VerifyArgs};
+use super::job_orders;
 use super::link::LinkArgs;
 use super::output::{Table, facts, instant, json_line, line, word};
 use super::watch;
@@ -31,12 +33,17 @@ Examples:
         id: String,
     },
     /// List the jobs of a package, newest first
-    // Hidden as long as the server does not serve it.
-    #[command(hide = true, after_help = "Examples:\n  otaria job list --firmware FIRMWARE_ID")]
+    #[command(after_help = "\
+Examples:
+  otaria job list --firmware FIRMWARE_ID
+  otaria job list --firmware FIRMWARE_ID --device pump-0001    those that have a task for the device")]
     List {
         /// The package
         #[arg(long, value_name = "ID")]
         firmware: String,
+        /// Only jobs that have a task for this device
+        #[arg(long, value_name = "NAME")]
+        device: Option<String>,
     },
     /// Follow a job until it ends
     #[command(after_help = "Examples:\n  otaria job watch JOB_ID\n  otaria job watch JOB_ID --json")]
@@ -44,6 +51,35 @@ Examples:
         /// The job
         id: String,
     },
+    /// Change the pace, the timeout or the labels of a job that has not ended
+    #[command(after_help = "Examples:\n  otaria job update JOB_ID --maximum-per-minute 600")]
+    Update(job_orders::UpdateArgs),
+    /// Stop pushing until the job is resumed
+    #[command(after_help = "Examples:\n  otaria job pause JOB_ID")]
+    Pause {
+        /// The job
+        id: String,
+    },
+    /// Take a paused job up again
+    #[command(after_help = "Examples:\n  otaria job resume JOB_ID")]
+    Resume {
+        /// The job
+        id: String,
+    },
+    /// Confirm every task of a job that waits for it, in the background
+    #[command(after_help = "\
+Examples:
+  otaria job confirm JOB_ID --watch
+  otaria task confirm TASK_ID       only this one")]
+    Confirm(job_orders::ConfirmArgs),
+    /// Start tasks of a job again that failed or were cancelled, in the background
+    #[command(after_help = "\
+Examples:
+  otaria job reupgrade JOB_ID --watch
+  otaria job reupgrade JOB_ID --status failed
+  otaria job reupgrade JOB_ID --cause timeout --cause download-failed
+  otaria task reupgrade JOB_ID TASK_ID     only this one")]
+    Reupgrade(job_orders::ReupgradeArgs),
     /// Cancel tasks of a job: all that are not final, or those in the statuses named
     #[command(after_help = "\
 Examples:
@@ -78,8 +114,14 @@ pub(super) async fn run(command: JobCommand, link: &LinkArgs) -> anyhow::Result<
         JobCommand::Create(args) => job_create::create(*args, link).await,
         JobCommand::Verify(args) => job_create::verify(args, link).await,
         JobCommand::Show { id } => show(id, link).await,
-        JobCommand::List { firmware } => list(firmware, link).await,
+        JobCommand::List { firmware, device: None } => list(firmware, link).await,
+        JobCommand::List { firmware, device: Some(device) } => list_of(firmware, device, link).await,
         JobCommand::Watch { id } => watch::follow(&link.connect().await?, &id, link.json).await,
+        JobCommand::Update(args) => job_orders::update(args, link).await,
+        JobCommand::Pause { id } => pause(id, link).await,
+        JobCommand::Resume { id } => resume(id, link).await,
+        JobCommand::Confirm(args) => job_orders::confirm(args, link).await,
+        JobCommand::Reupgrade(args) => job_orders::reupgrade(args, link).await,
         JobCommand::Cancel(args) => cancel(args, link).await,
     }
 }
@@ -135,38 +177,76 @@ fn progress(job: &QueryOtaJobResponse) -> anyhow::Result<()> {
         ),
         ("tasks", watch::describe(&counts)),
         ("notices", job.notices_written.to_string()),
+        ("bulk", job.bulk.as_ref().map(watch::describe_bulk).unwrap_or_default()),
         ("rejects", job.reject_file_url.clone().unwrap_or_default()),
     ])
 }
 
+const TITLES: [&str; 6] = ["ID", "STATUS", "KIND", "TARGETS", "CREATED", "ENDED"];
+
 async fn list(firmware_id: String, link: &LinkArgs) -> anyhow::Result<()> {
     let remote = link.connect().await?;
     let mut request = ListOtaJobByFirmwareRequest { firmware_id, ..ListOtaJobByFirmwareRequest::default() };
-    let mut table = Table::new(&["ID", "STATUS", "KIND", "TARGETS", "CREATED", "ENDED"]);
+    let mut table = Table::new(&TITLES);
     loop {
         let page = answer(remote.jobs().list_ota_job_by_firmware(request.clone())).await?;
-        for job in &page.jobs {
-            if link.json {
-                json_line("SimpleOTAJobInfo", job)?;
-                continue;
-            }
-            table.row([
-                job.job_id.clone(),
-                word(job.job_status().as_str_name(), "JOB_STATUS_"),
-                word(job.job_type().as_str_name(), "JOB_TYPE_"),
-                word(job.target_selection().as_str_name(), "TARGET_SELECTION_"),
-                instant(job.utc_create.as_ref()),
-                instant(job.utc_end_time.as_ref()),
-            ]);
-        }
-        if !link.json {
-            table.print()?;
-        }
+        rows(&page.jobs, &mut table, link)?;
         if page.next_page_token.is_empty() {
             return Ok(());
         }
         request.page_token = page.next_page_token;
     }
+}
+
+async fn list_of(firmware_id: String, device_name: String, link: &LinkArgs) -> anyhow::Result<()> {
+    let remote = link.connect().await?;
+    let mut request = ListOtaJobByDeviceRequest {
+        product_key: job_create::product_of(&remote, None, &firmware_id).await?,
+        device_name,
+        firmware_id,
+        ..ListOtaJobByDeviceRequest::default()
+    };
+    let mut table = Table::new(&TITLES);
+    loop {
+        let page = answer(remote.jobs().list_ota_job_by_device(request.clone())).await?;
+        rows(&page.jobs, &mut table, link)?;
+        if page.next_page_token.is_empty() {
+            return Ok(());
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+fn rows(jobs: &[SimpleOtaJobInfo], table: &mut Table, link: &LinkArgs) -> anyhow::Result<()> {
+    for job in jobs {
+        if link.json {
+            json_line("SimpleOTAJobInfo", job)?;
+            continue;
+        }
+        table.row([
+            job.job_id.clone(),
+            word(job.job_status().as_str_name(), "JOB_STATUS_"),
+            word(job.job_type().as_str_name(), "JOB_TYPE_"),
+            word(job.target_selection().as_str_name(), "TARGET_SELECTION_"),
+            instant(job.utc_create.as_ref()),
+            instant(job.utc_end_time.as_ref()),
+        ]);
+    }
+    if link.json { Ok(()) } else { table.print() }
+}
+
+async fn pause(job_id: String, link: &LinkArgs) -> anyhow::Result<()> {
+    let remote = link.connect().await?;
+    let request = PauseOtaJobRequest { job_id: job_id.clone() };
+    let paused = answer(remote.jobs().pause_ota_job(request)).await?;
+    if link.json { json_line("PauseOTAJobResponse", &paused) } else { summary(&remote, job_id).await }
+}
+
+async fn resume(job_id: String, link: &LinkArgs) -> anyhow::Result<()> {
+    let remote = link.connect().await?;
+    let request = ResumeOtaJobRequest { job_id: job_id.clone() };
+    let resumed = answer(remote.jobs().resume_ota_job(request)).await?;
+    if link.json { json_line("ResumeOTAJobResponse", &resumed) } else { summary(&remote, job_id).await }
 }
 
 async fn cancel(args: CancelArgs, link: &LinkArgs) -> anyhow::Result<()> {
@@ -189,7 +269,7 @@ async fn cancel(args: CancelArgs, link: &LinkArgs) -> anyhow::Result<()> {
     summary(&remote, job_id).await
 }
 
-async fn summary(remote: &Remote, job_id: String) -> anyhow::Result<()> {
+pub(super) async fn summary(remote: &Remote, job_id: String) -> anyhow::Result<()> {
     let job = answer(remote.jobs().query_ota_job(QueryOtaJobRequest { job_id })).await?;
     let status = word(job.job_status().as_str_name(), "JOB_STATUS_");
     line(&format!("job {} is {status}", job.job_id))?;

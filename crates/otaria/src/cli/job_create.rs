@@ -127,12 +127,7 @@ enum Protocol {
 
 impl CommonArgs {
     async fn product(&self, remote: &Remote) -> anyhow::Result<String> {
-        if let Some(product) = &self.product {
-            return Ok(product.clone());
-        }
-        let request = QueryOtaFirmwareRequest { firmware_id: self.firmware.clone() };
-        let found = answer(remote.firmware().query_ota_firmware(request)).await?;
-        Ok(found.firmware_info.unwrap_or_default().product_key)
+        product_of(remote, self.product.clone(), &self.firmware).await
     }
 
     fn protocol(&self) -> i32 {
@@ -223,6 +218,20 @@ pub(super) async fn verify(args: VerifyArgs, link: &LinkArgs) -> anyhow::Result<
     if args.watch { watch::follow(&remote, &job.job_id, link.json).await } else { Ok(()) }
 }
 
+/// The product that is named, or that of a package.
+pub(super) async fn product_of(
+    remote: &Remote,
+    named: Option<String>,
+    firmware_id: &str,
+) -> anyhow::Result<String> {
+    if let Some(key) = named {
+        return Ok(key);
+    }
+    let request = QueryOtaFirmwareRequest { firmware_id: firmware_id.to_owned() };
+    let found = answer(remote.firmware().query_ota_firmware(request)).await?;
+    Ok(found.firmware_info.map(|firmware| firmware.product_key).unwrap_or_default())
+}
+
 fn made(job_id: &str, watched: bool) -> anyhow::Result<()> {
     line(&format!("job {job_id} is made"))?;
     if watched { Ok(()) } else { line(&format!("\nnext: otaria job watch {job_id}")) }
@@ -252,7 +261,7 @@ fn unix_ms(text: &str) -> Result<i64, String> {
         .map_err(|_| "neither a time like 2026-12-01T08:00:00Z nor Unix milliseconds".to_owned())
 }
 
-fn tag(text: &str) -> Result<Tag, String> {
+pub(super) fn tag(text: &str) -> Result<Tag, String> {
     let (key, value) = text.split_once('=').ok_or("a tag looks like KEY=VALUE")?;
     Ok(Tag { key: key.to_owned(), value: value.to_owned() })
 }

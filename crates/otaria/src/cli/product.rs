@@ -1,7 +1,9 @@
 //! `otaria product`.
 
 use clap::Subcommand;
-use otaria_proto::v1::{CreateProductRequest, NodeType, QueryProductListRequest, QueryProductRequest};
+use otaria_proto::v1::{
+    CreateProductRequest, DeleteProductRequest, NodeType, QueryProductListRequest, QueryProductRequest,
+};
 
 use super::link::LinkArgs;
 use super::output::{Table, facts, instant, json_line, line, word};
@@ -27,6 +29,12 @@ pub(crate) enum ProductCommand {
     /// Tell everything about a product
     #[command(after_help = "Examples:\n  otaria product show a1B2c3D4e5F")]
     Show {
+        /// The product's key
+        key: String,
+    },
+    /// Delete a product that has no devices, with its packages
+    #[command(after_help = "Examples:\n  otaria product delete a1B2c3D4e5F")]
+    Delete {
         /// The product's key
         key: String,
     },
@@ -77,6 +85,9 @@ pub(super) async fn run(command: ProductCommand, link: &LinkArgs) -> anyhow::Res
                 }
                 request.page_token = page.next_page_token;
             }
+        }
+        ProductCommand::Delete { key } => {
+            answer(client.delete_product(DeleteProductRequest { product_key: key })).await.map(drop)
         }
         ProductCommand::Show { key } => {
             let product = answer(client.query_product(QueryProductRequest { product_key: key })).await?;

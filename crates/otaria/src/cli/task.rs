@@ -5,6 +5,7 @@ use otaria_proto::v1::{ListOtaTaskByJobRequest, SimpleOtaTaskInfo, TaskStatus};
 
 use super::link::LinkArgs;
 use super::output::{Table, instant, json_line, line, word};
+use super::task_orders;
 use crate::remote::answer;
 
 #[derive(Debug, Subcommand)]
@@ -31,6 +32,28 @@ Examples:
         #[arg(long, conflicts_with = "json")]
         csv: bool,
     },
+    /// List the tasks of a device that are not final
+    #[command(after_help = "Examples:\n  otaria task open --product PRODUCT_KEY --device pump-0001")]
+    Open(task_orders::OpenArgs),
+    /// Confirm tasks that wait for it
+    #[command(after_help = "\
+Examples:
+  otaria task confirm TASK_ID TASK_ID
+  otaria job confirm JOB_ID                all of a job")]
+    Confirm {
+        /// 1 to 10 tasks; their ids are in `otaria task list`
+        #[arg(value_name = "TASK", required = true)]
+        tasks: Vec<String>,
+    },
+    /// Start tasks again that failed or were cancelled
+    #[command(after_help = "\
+Examples:
+  otaria task reupgrade JOB_ID TASK_ID
+  otaria job reupgrade JOB_ID              all of a job")]
+    Reupgrade(task_orders::ReupgradeArgs),
+    /// Cancel the tasks of some devices that are not final
+    #[command(after_help = "Examples:\n  otaria task cancel --firmware FIRMWARE_ID pump-0001 pump-0002")]
+    Cancel(task_orders::CancelArgs),
 }
 
 /// A status by its name.
@@ -59,11 +82,28 @@ impl From<StatusArg> for TaskStatus {
     }
 }
 
-const TITLES: [&str; 9] =
-    ["DEVICE", "STATUS", "PROGRESS", "FROM", "TO", "ATTEMPT", "WAITS FOR", "CHANGED", "REASON"];
+const TITLES: [&str; 10] =
+    ["DEVICE", "STATUS", "PROGRESS", "FROM", "TO", "ATTEMPT", "WAITS FOR", "CHANGED", "ID", "REASON"];
 
 pub(super) async fn run(command: TaskCommand, link: &LinkArgs) -> anyhow::Result<()> {
-    let TaskCommand::List { job, status, device, limit, csv } = command;
+    match command {
+        TaskCommand::List { job, status, device, limit, csv } => {
+            list(job, status, device, (limit, csv), link).await
+        }
+        TaskCommand::Open(args) => task_orders::open(args, link).await,
+        TaskCommand::Confirm { tasks } => task_orders::confirm(tasks, link).await,
+        TaskCommand::Reupgrade(args) => task_orders::reupgrade(args, link).await,
+        TaskCommand::Cancel(args) => task_orders::cancel(args, link).await,
+    }
+}
+
+async fn list(
+    job: String,
+    status: Option<StatusArg>,
+    device: Vec<String>,
+    (limit, csv): (Option<usize>, bool),
+    link: &LinkArgs,
+) -> anyhow::Result<()> {
     let mut limit = limit.unwrap_or(usize::MAX);
     let mut client = link.connect().await?.tasks();
     let mut request = ListOtaTaskByJobRequest {
@@ -97,7 +137,7 @@ pub(super) async fn run(command: TaskCommand, link: &LinkArgs) -> anyhow::Result
     }
 }
 
-fn row(task: &SimpleOtaTaskInfo) -> [String; 9] {
+fn row(task: &SimpleOtaTaskInfo) -> [String; 10] {
     [
         task.device_name.clone(),
         word(task.task_status().as_str_name(), "TASK_STATUS_"),
@@ -107,6 +147,7 @@ fn row(task: &SimpleOtaTaskInfo) -> [String; 9] {
         task.attempt.to_string(),
         word(task.wait_reason().as_str_name(), "WAIT_REASON_"),
         instant(task.utc_modified.as_ref()),
+        task.task_id.clone(),
         task.task_desc.clone(),
     ]
 }

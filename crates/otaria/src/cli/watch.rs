@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use indicatif::{HumanCount, ProgressBar};
-use otaria_proto::v1::{JobStatus, TaskCounts, WatchOtaJobRequest, WatchOtaJobResponse};
+use otaria_proto::v1::{Bulk, JobStatus, TaskCounts, WatchOtaJobRequest, WatchOtaJobResponse};
 use tonic::{Code, Status};
 
 use super::output::{json_line, line, with_template, word};
@@ -90,6 +90,15 @@ pub(super) fn describe(counts: &TaskCounts) -> String {
     let parts = parts.iter().filter(|(count, _)| *count > 0);
     let parts = parts.map(|(count, name)| format!("{} {name}", HumanCount(unsigned(*count))));
     parts.collect::<Vec<_>>().join(", ")
+}
+
+/// How far an action on many tasks has come, in words.
+pub(super) fn describe_bulk(bulk: &Bulk) -> String {
+    let action = word(bulk.action().as_str_name(), "BULK_ACTION_").to_lowercase();
+    let how_far = if bulk.done { "done" } else { "under way" };
+    let [looked_at, moved, passed] =
+        [bulk.looked_at, bulk.moved, bulk.passed_over].map(|count| HumanCount(unsigned(count)));
+    format!("{action} {how_far}: {looked_at} looked at, {moved} moved, {passed} passed over")
 }
 
 fn unsigned(count: i64) -> u64 {

@@ -13,11 +13,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use super::blocks::{Answers, Blocks};
 use super::download::Downloads;
 use super::draw::draw_upto;
 use super::link::{Dialer, Link};
 use super::login::{Kit, Login};
-use super::notice::Notice;
+use super::notice::{Notice, Source};
 use super::recorder::{Recorder, count_up};
 use super::session::{PACKET_MAX, Session};
 use super::update::{Say, update};
@@ -57,12 +58,14 @@ pub(crate) struct Device {
     draws: u64,
     /// The update that it is at, which outlives a connection.
     pub(super) work: Option<Pin<Box<dyn Stream<Item = Say> + Send>>>,
+    /// Where the blocks go that it asked for.
+    answers: Option<Answers>,
 }
 
 impl Device {
     pub(crate) fn new(site: Arc<Site>, place: usize, identity: Identity, version: String) -> Self {
         let kit = Kit::of(place);
-        Self { site, place, identity, kit, version, packet_id: 0, draws: 0, work: None }
+        Self { site, place, identity, kit, version, packet_id: 0, draws: 0, work: None, answers: None }
     }
 
     /// Lives until it is dropped. `wait` spreads the first connections of a fleet.
@@ -131,16 +134,26 @@ impl Device {
 
     /// A message of the device as the packet that carries it.
     pub(super) fn packet(&mut self, say: Say) -> Packet {
+        let names = format!("{}/{}", self.site.product_key, self.identity.name);
         let (topic, params, qos) = match say {
             Say::Inform { version } => {
-                let params = serde_json::json!({ "version": version });
+                let params = serde_json::json!({ "version": version }).to_string();
                 self.version = version;
                 let qos = if self.kit == Kit::C { QoS::AtLeastOnce } else { QoS::AtMostOnce };
-                ("inform", params, qos)
+                (format!("/ota/device/inform/{names}"), params, qos)
             }
             Say::Progress { step, text } => {
-                let params = serde_json::json!({ "step": step.to_string(), "desc": text });
-                ("progress", params, QoS::AtMostOnce)
+                let params = serde_json::json!({ "step": step.to_string(), "desc": text }).to_string();
+                (format!("/ota/device/progress/{names}"), params, QoS::AtMostOnce)
+            }
+            Say::Ask(ask) => {
+                // The kit in C writes a comma too many, and servers have to bear it.
+                let comma = if self.kit == Kit::C { "," } else { "" };
+                let params = format!(
+                    r#"{{"fileInfo":{{"streamId":{},"fileId":{}{comma}}},"fileBlock":{{"size":{},"offset":{}}}}}"#,
+                    ask.stream.stream_id, ask.stream.file_id, ask.size, ask.offset
+                );
+                (format!("/sys/{names}/thing/file/download"), params, QoS::AtMostOnce)
             }
         };
         self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
@@ -148,8 +161,7 @@ impl Device {
             Kit::Node => serde_json::Value::from(self.packet_id.to_string()),
             Kit::Python | Kit::C => serde_json::Value::from(self.packet_id),
         };
-        let topic = format!("/ota/device/{topic}/{}/{}", self.site.product_key, self.identity.name);
-        let payload = serde_json::json!({ "id": id, "params": params }).to_string();
+        let payload = format!(r#"{{"id":{id},"params":{params}}}"#);
         let mut publish = Publish::new(topic, qos, payload);
         if qos == QoS::AtLeastOnce {
             publish.pkid = self.packet_id;
@@ -160,6 +172,13 @@ impl Device {
     /// Takes what the server published to the device.
     pub(super) fn take(&mut self, publish: &Publish) {
         let recorder = &self.site.recorder;
+        if self.is_block(&publish.topic) {
+            // Nobody waits for one that comes late.
+            if let Some(answers) = &self.answers {
+                let _ = answers.try_send(publish.payload.clone());
+            }
+            return;
+        }
         let names = publish.topic.strip_prefix("/ota/device/upgrade/").and_then(|rest| rest.split_once('/'));
         if names != Some((self.site.product_key.as_str(), &*self.identity.name)) {
             count_up(&recorder.totals.odd_messages);
@@ -181,7 +200,24 @@ impl Device {
         // A newer notice, or a repeat of the same, begins the work anew: the server heard nothing final yet.
         let think = Duration::from_millis(self.draw(self.site.work_ms));
         let site = Arc::clone(&self.site);
-        self.work = Some(Box::pin(update(site, self.place, notice, self.identity.temper, think)));
+        let blocks = match notice.source {
+            Source::Url(_) => None,
+            Source::Stream(stream) => {
+                let mode = site.downloads.mode();
+                let (blocks, answers) = Blocks::new(stream, mode, notice.size_bytes, notice.digest.clone());
+                self.answers = Some(answers);
+                Some(blocks)
+            }
+        };
+        self.work = Some(Box::pin(update(site, self.place, (notice, blocks), self.identity.temper, think)));
+    }
+
+    /// Whether this is the topic of the blocks that it asked for.
+    fn is_block(&self, topic: &str) -> bool {
+        let names =
+            topic.strip_prefix("/sys/").and_then(|rest| rest.strip_suffix("/thing/file/download_reply"));
+        names.and_then(|names| names.split_once('/'))
+            == Some((self.site.product_key.as_str(), &*self.identity.name))
     }
 
     /// Notes something for the report.

@@ -64,24 +64,30 @@ impl Downloads {
         Self { mode, dialer, slots: Semaphore::new(AT_A_TIME), idle: Mutex::default() }
     }
 
-    /// Downloads and checks the package of `notice`, as far as the mode says; tells whether that was all of it.
-    pub(crate) async fn fetch(&self, notice: &Notice) -> Result<bool, Failure> {
+    /// How much of a package is downloaded.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Downloads and checks the package of `notice` from `url`, as far as the mode says; tells whether that
+    /// was all of it.
+    pub(crate) async fn fetch(&self, notice: &Notice, url: &str) -> Result<bool, Failure> {
         if self.mode == Mode::None {
             return Ok(false);
         }
         let work = async {
             // The semaphore is never closed.
             let _slot = self.slots.acquire().await;
-            self.fetch_now(notice).await
+            self.fetch_now(notice, url).await
         };
         let late = |_| Failure::Download(format!("not done within {} s", PATIENCE.as_secs()));
         tokio::time::timeout(PATIENCE, work).await.map_err(late)??;
         Ok(self.mode == Mode::Full)
     }
 
-    async fn fetch_now(&self, notice: &Notice) -> Result<(), Failure> {
-        let failed = |error: &dyn std::fmt::Display| Failure::Download(format!("{}: {error}", notice.url));
-        let uri: Uri = notice.url.parse().map_err(|error| failed(&error))?;
+    async fn fetch_now(&self, notice: &Notice, url: &str) -> Result<(), Failure> {
+        let failed = |error: &dyn std::fmt::Display| Failure::Download(format!("{url}: {error}"));
+        let uri: Uri = url.parse().map_err(|error| failed(&error))?;
         let (sender, response) = self.ask(&uri).await.map_err(|error| failed(&error))?;
 
         if !response.status().is_success() {
@@ -93,7 +99,7 @@ impl Downloads {
             return Err(failed(&format!("Content-Length is {length}, announced {}", notice.size_bytes)));
         }
         let checked = match self.mode {
-            Mode::Full => check(response.into_body(), notice).await?,
+            Mode::Full => check(response.into_body(), notice, url).await?,
             Mode::Head | Mode::None => Ok(()),
         };
         self.keep(&uri, sender);
@@ -143,11 +149,11 @@ impl Downloads {
 }
 
 /// Reads the package to its end. The outer failure is the transport's, the inner one the content's.
-async fn check(mut body: Incoming, notice: &Notice) -> Result<Result<(), String>, Failure> {
+async fn check(mut body: Incoming, notice: &Notice, url: &str) -> Result<Result<(), String>, Failure> {
     let mut hash = Hash::of(&notice.digest);
     let mut size_bytes = 0_u64;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failure::Download(format!("{}: {error}", notice.url)))?;
+        let frame = frame.map_err(|error| Failure::Download(format!("{url}: {error}")))?;
         if let Some(bytes) = frame.data_ref() {
             size_bytes += u64::try_from(bytes.len()).unwrap_or(0);
             hash.update(bytes);
@@ -159,31 +165,33 @@ async fn check(mut body: Incoming, notice: &Notice) -> Result<Result<(), String>
     Ok(hash.compare(&notice.digest))
 }
 
-enum Hash {
+pub(crate) enum Hash {
     Md5(Md5),
     Sha256(Sha256),
 }
 
 impl Hash {
-    fn of(digest: &Digest) -> Self {
+    /// Of nothing yet, in the manner of `digest`.
+    pub(crate) fn of(digest: &Digest) -> Self {
         match digest {
             Digest::Md5(_) => Self::Md5(Md5::new()),
             Digest::Sha256(_) => Self::Sha256(Sha256::new()),
         }
     }
 
-    fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Md5(hash) => hash.update(bytes),
             Self::Sha256(hash) => hash.update(bytes),
         }
     }
 
-    fn compare(self, announced: &Digest) -> Result<(), String> {
+    /// Whether what was read so far has the announced digest. `Err` tells both.
+    pub(crate) fn compare(&self, announced: &Digest) -> Result<(), String> {
         let (Digest::Md5(announced) | Digest::Sha256(announced)) = announced;
         let found = match self {
-            Self::Md5(hash) => hex(&hash.finalize()),
-            Self::Sha256(hash) => hex(&hash.finalize()),
+            Self::Md5(hash) => hex(&hash.clone().finalize()),
+            Self::Sha256(hash) => hex(&hash.clone().finalize()),
         };
         if found == *announced { Ok(()) } else { Err(format!("digest {found}, announced {announced}")) }
     }
@@ -195,6 +203,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::fleet::notice::Source;
 
     /// A server that answers each request with these bytes, and the address of a package there.
     async fn serve(answer: &'static [u8]) -> String {
@@ -216,11 +225,12 @@ mod tests {
     async fn fetch(answer: &'static [u8], size_bytes: u64) -> Result<bool, Failure> {
         let url = serve(answer).await;
         let digest = Digest::Md5("5d41402abc4b2a76b9719d911017c592".to_owned()); // of "hello"
-        let notice = Notice { wire_id: 1, version: "2".to_owned(), url, size_bytes, digest };
+        let source = Source::Url(url.clone());
+        let notice = Notice { wire_id: 1, version: "2".to_owned(), source, size_bytes, digest };
         let downloads = Downloads::new(Mode::Full, Arc::new(Dialer::plain()));
-        downloads.fetch(&notice).await?;
+        downloads.fetch(&notice, &url).await?;
         // Once more, over the connection that was kept.
-        downloads.fetch(&notice).await
+        downloads.fetch(&notice, &url).await
     }
 
     #[tokio::test]

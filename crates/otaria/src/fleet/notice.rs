@@ -10,9 +10,24 @@ pub(crate) struct Notice {
     /// The number of the message; of a text, a number that stands for it.
     pub(crate) wire_id: u64,
     pub(crate) version: String,
-    pub(crate) url: String,
+    pub(crate) source: Source,
     pub(crate) size_bytes: u64,
     pub(crate) digest: Digest,
+}
+
+/// Where the package is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Url(String),
+    /// Behind the device's own MQTT connection.
+    Stream(Stream),
+}
+
+/// How a file is asked for over MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stream {
+    pub(crate) stream_id: u32,
+    pub(crate) file_id: u32,
 }
 
 /// The digest that the package must have, as lower case hexadecimal text.
@@ -41,7 +56,10 @@ enum WireId {
 struct Data {
     size: u64,
     version: String,
-    url: String,
+    url: Option<String>,
+    d_protocol: Option<String>,
+    stream_id: Option<u32>,
+    stream_file_id: Option<u32>,
     sign: String,
     sign_method: String,
     md5: Option<String>,
@@ -66,11 +84,21 @@ impl Notice {
             "SHA256" => Digest::Sha256(sign),
             other => return Err(format!("signMethod {other}, neither Md5 nor SHA256")),
         };
+        let source = match (data.d_protocol.as_deref(), data.url, data.stream_id, data.stream_file_id) {
+            (None, Some(url), None, None) => Source::Url(url),
+            (Some("mqtt"), None, Some(stream_id), Some(file_id)) => {
+                Source::Stream(Stream { stream_id, file_id })
+            }
+            (protocol, ..) => {
+                let protocol = protocol.unwrap_or("none");
+                return Err(format!("dProtocol {protocol} with neither a url alone nor a stream alone"));
+            }
+        };
         let wire_id = match envelope.id {
             WireId::Number(number) => number,
             WireId::Text(text) => text.bytes().fold(1, |hash, byte| draw(hash, u64::from(byte), 0)),
         };
-        Ok(Self { wire_id, version: data.version, url: data.url, size_bytes: data.size, digest })
+        Ok(Self { wire_id, version: data.version, source, size_bytes: data.size, digest })
     }
 }
 
@@ -96,6 +124,32 @@ mod tests {
         assert_eq!(read.digest, Digest::Md5("ab".to_owned()));
         let sha = notice(|value| value["data"]["signMethod"] = "SHA256".into()).unwrap();
         assert_eq!(sha.digest, Digest::Sha256("ab".to_owned()));
+    }
+
+    #[test]
+    fn a_stream_takes_the_place_of_the_url() {
+        let streamed = |value: &mut serde_json::Value| {
+            let data = value["data"].as_object_mut().unwrap();
+            data.remove("url");
+            data.extend([
+                ("dProtocol".to_owned(), "mqtt".into()),
+                ("streamId".to_owned(), 7.into()),
+                ("streamFileId".to_owned(), 1.into()),
+            ]);
+        };
+        assert_eq!(notice(streamed).unwrap().source, Source::Stream(Stream { stream_id: 7, file_id: 1 }));
+        for field in ["dProtocol", "streamId", "streamFileId"] {
+            let cut = notice(|value| {
+                streamed(value);
+                value["data"].as_object_mut().unwrap().remove(field);
+            });
+            assert!(cut.is_err(), "{field}");
+        }
+        let both = notice(|value| {
+            streamed(value);
+            value["data"]["url"] = "http://h/d/t".into();
+        });
+        assert!(both.is_err());
     }
 
     #[test]

@@ -7,9 +7,10 @@ use futures_util::Stream;
 use futures_util::stream::unfold;
 
 use super::Temper;
+use super::blocks::{Ask, Blocks};
 use super::device::Site;
-use super::download::Failure;
-use super::notice::Notice;
+use super::download::{Failure, Mode};
+use super::notice::{Notice, Source};
 use super::recorder::count_up;
 
 /// What a device says in the course of an update.
@@ -19,6 +20,8 @@ pub(crate) enum Say {
     Progress { step: i8, text: String },
     /// The version that runs now.
     Inform { version: String },
+    /// The question for a block of the package.
+    Ask(Ask),
 }
 
 /// An update on its way.
@@ -26,6 +29,8 @@ struct Update {
     site: Arc<Site>,
     device: usize,
     notice: Notice,
+    /// The download over MQTT, if that is how the package comes.
+    blocks: Option<Blocks>,
     temper: Temper,
     think: Duration,
     stage: Stage,
@@ -40,15 +45,17 @@ enum Stage {
     End,
 }
 
-/// Everything that the device says about `notice`, at the time when it says it.
+/// Everything that the device says about `notice`, at the time when it says it. `blocks` is its download where
+/// the package comes over MQTT.
 pub(crate) fn update(
     site: Arc<Site>,
     device: usize,
-    notice: Notice,
+    (notice, blocks): (Notice, Option<Blocks>),
     temper: Temper,
     think: Duration,
 ) -> impl Stream<Item = Say> + Send {
-    unfold(Update { site, device, notice, temper, think, stage: Stage::Begin }, |mut update| async move {
+    let begin = Update { site, device, notice, blocks, temper, think, stage: Stage::Begin };
+    unfold(begin, |mut update| async move {
         let said = update.step().await?;
         Some((said, update))
     })
@@ -67,13 +74,9 @@ impl Update {
                     Temper::Silent => return None,
                 }
             }
-            Stage::Download => match self.site.downloads.fetch(&self.notice).await {
-                Ok(whole) => {
-                    if whole {
-                        self.site.recorder.downloaded(self.device);
-                    }
-                    (progress(50, ""), Stage::Finish)
-                }
+            Stage::Download => match self.download().await {
+                Ok(Some(ask)) => (Say::Ask(ask), Stage::Download),
+                Ok(None) => (progress(50, ""), Stage::Finish),
                 Err(failure) => (self.complain(failure), Stage::End),
             },
             Stage::Finish => (progress(100, ""), Stage::Restart),
@@ -86,6 +89,25 @@ impl Update {
         };
         self.stage = next;
         Some(said)
+    }
+
+    /// Downloads, up to the next question that the device has to ask for it; `None` when it has what it wants.
+    async fn download(&mut self) -> Result<Option<Ask>, Failure> {
+        let whole = match (&self.notice.source, &mut self.blocks) {
+            (Source::Url(url), _) => self.site.downloads.fetch(&self.notice, url).await?,
+            (Source::Stream(_), Some(blocks)) => {
+                if let Some(ask) = blocks.next().await? {
+                    return Ok(Some(ask));
+                }
+                self.site.downloads.mode() == Mode::Full
+            }
+            // Whoever makes an update of a stream gives it one.
+            (Source::Stream(_), None) => false,
+        };
+        if whole {
+            self.site.recorder.downloaded(self.device);
+        }
+        Ok(None)
     }
 
     fn complain(&self, failure: Failure) -> Say {

@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use otaria_core::ids::{DeviceId, ModuleName};
 use otaria_core::task::Report;
 use otaria_core::time::Timestamp;
-use otaria_engine::{Shell, inbox};
+use otaria_engine::{Shell, inbox, streams};
 use otaria_ports::Unavailable;
 use otaria_ports::clock::Clock;
-use otaria_ports::inbox::{Fetched, Inbox};
+use otaria_ports::inbox::{Block, BlockAsked, Fetched, Inbox, NoBlock};
 use otaria_ports::pusher::Settled;
 use otaria_ports::store::BATCH_MAX;
 use tokio::sync::{mpsc, oneshot};
@@ -55,18 +55,14 @@ async fn take_reports(
             tracing::warn!(%error, reports = answers.len(), "reports not taken; devices will repeat");
         }
         for answer in answers {
-            let told = taken.as_ref().map(|()| ()).map_err(|_| Unavailable::while_doing("taking a report"));
+            let told = if taken.is_ok() { Ok(()) } else { Err(Unavailable::while_doing("taking a report")) };
             // Whoever asked may be gone by now; the report is kept all the same.
             let _ = answer.send(told);
         }
     }
 }
 
-async fn take_outcomes(
-    shell: Arc<Shell>,
-    clock: Arc<dyn Clock>,
-    mut settled: mpsc::Receiver<Vec<Settled>>,
-) {
+async fn take_outcomes(shell: Arc<Shell>, clock: Arc<dyn Clock>, mut settled: mpsc::Receiver<Vec<Settled>>) {
     let mut batches = Vec::new();
     while settled.recv_many(&mut batches, 64).await > 0 {
         let outcomes: Vec<Settled> = batches.drain(..).flatten().collect();
@@ -95,6 +91,16 @@ impl Inbox for QueueInbox {
     ) -> Result<Option<Fetched>, Unavailable> {
         let fetched = inbox::fetch(&self.shell, device, &module, now).await;
         fetched.map_err(|error| Unavailable { doing: "answering a device", source: Some(Box::new(error)) })
+    }
+
+    async fn block(
+        &self,
+        device: DeviceId,
+        asked: BlockAsked,
+        now: Timestamp,
+    ) -> Result<Result<Block, NoBlock>, Unavailable> {
+        let block = streams::block(&self.shell, device, asked, now).await;
+        block.map_err(|error| Unavailable { doing: "reading a block", source: Some(Box::new(error)) })
     }
 
     async fn settled(&self, outcomes: Vec<Settled>) -> Result<(), Unavailable> {

@@ -14,7 +14,7 @@ use otaria_engine::ownership::Owner;
 use otaria_engine::{Commands, Deps, Shell};
 use otaria_mqtt::{EventFeed, Gateway, GatewayConfig, NoticePusher, Ports, TlsConfig};
 use otaria_objects::FolderObjects;
-use otaria_openapi::{Check, FaceParts, HttpFace, StorePackages, StoreRejects};
+use otaria_openapi::{ApiParts, Check, FaceParts, HttpFace, StorePackages, StoreRejects};
 use otaria_ports::bell::Bell;
 use otaria_ports::bus::LocalBus;
 use otaria_ports::clock::Clock;
@@ -119,7 +119,8 @@ impl Server {
         let key_file = keyfile::path_in(folder.path());
         let new_key = admin_key(&commands, &*clock, &key_file).await?;
 
-        let owner = Owner::begin(Arc::clone(&shell), member, LEASE, true, now).await.context("taking shards")?;
+        let owner =
+            Owner::begin(Arc::clone(&shell), member, LEASE, true, now).await.context("taking shards")?;
         let gateway = Gateway::bind(
             gateway_config(&config.mqtt)?,
             Ports {
@@ -152,6 +153,12 @@ impl Server {
         let mut faces = JoinSet::new();
         let quotas: Arc<dyn Quotas> =
             if config.limits.api_quota { Arc::new(GovernedQuotas::new()) } else { Arc::new(NoQuotas) };
+        let api = ApiParts {
+            commands: commands.clone(),
+            nonces: Arc::clone(&store) as _,
+            quotas: Arc::clone(&quotas),
+            instance_id: config.http.instance_id.clone(),
+        };
         let grpc_face = GrpcFace::new(commands, Arc::clone(&clock), quotas, server_info(&config, &addresses))
             .tls(grpc_tls(&config)?)
             .allow_plaintext(config.allow_plaintext);
@@ -171,6 +178,7 @@ impl Server {
             ready: ready_check(Arc::clone(&shell)),
             metrics: Arc::new(move || metrics.render()),
             grpc: addresses.grpc.to_string(),
+            api: Some(api),
         });
         let tls = match (&config.http.tls_certificate, &config.http.tls_key) {
             (Some(certificate), Some(key)) => Some(otaria_openapi::Tls::from_pem_files(certificate, key)?),
@@ -292,8 +300,8 @@ fn gateway_config(config: &MqttConfig) -> anyhow::Result<GatewayConfig> {
             let chain = CertificateDer::pem_file_iter(certificate)
                 .and_then(Iterator::collect::<Result<Vec<_>, _>>)
                 .with_context(|| format!("reading {}", certificate.display()))?;
-            let key = PrivateKeyDer::from_pem_file(key)
-                .with_context(|| format!("reading {}", key.display()))?;
+            let key =
+                PrivateKeyDer::from_pem_file(key).with_context(|| format!("reading {}", key.display()))?;
             let provider = Arc::new(rustls::crypto::ring::default_provider());
             let server = rustls::ServerConfig::builder_with_provider(provider)
                 .with_safe_default_protocol_versions()
@@ -316,9 +324,8 @@ fn grpc_tls(config: &Config) -> anyhow::Result<Option<otaria_api::Tls>> {
     let (Some(certificate), Some(key)) = (&config.grpc.tls_certificate, &config.grpc.tls_key) else {
         return Ok(None);
     };
-    let read = |path: &std::path::Path| {
-        std::fs::read(path).with_context(|| format!("reading {}", path.display()))
-    };
+    let read =
+        |path: &std::path::Path| std::fs::read(path).with_context(|| format!("reading {}", path.display()));
     Ok(Some(otaria_api::Tls { certificates: read(certificate)?, private_key: read(key)? }))
 }
 

@@ -41,7 +41,7 @@ pub(super) fn parse(params: &JobParams, limits: &Limits) -> Result<JobPolicy, Re
     })
 }
 
-fn per_minute(wanted: Option<i64>, limits: &Limits) -> Result<PerMinute, Refusal> {
+pub(super) fn per_minute(wanted: Option<i64>, limits: &Limits) -> Result<PerMinute, Refusal> {
     // A ceiling below the seed's smallest rate would leave no rate at all.
     let ceiling = limits.maximum_per_minute_ceiling.unwrap_or(u32::MAX).max(PER_MINUTE_MIN);
     let wanted = wanted.unwrap_or_else(|| i64::from(PerMinute::DEFAULT.get().min(ceiling)));
@@ -51,7 +51,7 @@ fn per_minute(wanted: Option<i64>, limits: &Limits) -> Result<PerMinute, Refusal
     Ok(u32::try_from(notices).ok().and_then(PerMinute::new).unwrap_or(PerMinute::DEFAULT))
 }
 
-fn minutes(parameter: &str, given: Option<i64>) -> Result<Option<Duration>, Refusal> {
+pub(super) fn minutes(parameter: &str, given: Option<i64>) -> Result<Option<Duration>, Refusal> {
     let Some(minutes) = given else { return Ok(None) };
     let minutes = between(parameter, Code::InvalidTimeout, minutes, 1, 1_440)?;
     Ok(Some(MINUTE * u32::try_from(minutes).unwrap_or(u32::MAX)))
@@ -98,13 +98,18 @@ fn download_protocol(text: Option<&String>) -> Result<DownloadProtocol, Refusal>
 
 /// Tags end as members of one object on the device's wire, so a key is used once.
 pub(super) fn tags(params: &[TagParams]) -> Result<Vec<Tag>, Refusal> {
+    tags_of("Tag", params)
+}
+
+/// Tags under either of the names that they have.
+pub(super) fn tags_of(name: &str, params: &[TagParams]) -> Result<Vec<Tag>, Refusal> {
     let refuse = |parameter: &str, rule: &str| Err(Refusal::invalid(Code::InvalidTags, parameter, rule));
     if params.len() > TAGS_MAX {
-        return refuse("Tag", &format!("may have at most {TAGS_MAX} entries, not {}", params.len()));
+        return refuse(name, &format!("may have at most {TAGS_MAX} entries, not {}", params.len()));
     }
     let mut tags: Vec<Tag> = Vec::with_capacity(params.len());
     for (n, tag) in (1..).zip(params) {
-        let (key_place, value_place) = (format!("Tag.{n}.Key"), format!("Tag.{n}.Value"));
+        let (key_place, value_place) = (format!("{name}.{n}.Key"), format!("{name}.{n}.Value"));
         let Some(key) = given(tag.key.as_ref()) else { return Err(Refusal::missing(key_place, "")) };
         let Some(value) = given(tag.value.as_ref()) else { return Err(Refusal::missing(value_place, "")) };
         if !plain(key, 1, 30, ".") {
@@ -119,7 +124,7 @@ pub(super) fn tags(params: &[TagParams]) -> Result<Vec<Tag>, Refusal> {
     let chars: usize = tags.iter().map(|tag| tag.key.len() + tag.value.chars().count()).sum();
     if chars > TAGS_MAX_CHARS {
         return refuse(
-            "Tag",
+            name,
             &format!("may have at most {TAGS_MAX_CHARS} characters in all keys and values, not {chars}"),
         );
     }

@@ -111,10 +111,13 @@ fn device_names(texts: &[String], max: usize) -> Result<Target, Refusal> {
 }
 
 fn src_versions(texts: &[String]) -> Result<Vec<Version>, Refusal> {
+    versions("SrcVersion", texts)
+}
+
+/// Source versions under either of the names that they have.
+pub(super) fn versions(parameter: &str, texts: &[String]) -> Result<Vec<Version>, Refusal> {
     let code = Code::InvalidSrcVersion;
-    distinct("SrcVersion", code, SRC_VERSIONS_MAX, texts, |place, text| {
-        name(place, code, text, Version::parse)
-    })
+    distinct(parameter, code, SRC_VERSIONS_MAX, texts, |place, text| name(place, code, text, Version::parse))
 }
 
 fn percent(text: Option<&String>) -> Result<GrayPercent, Refusal> {

@@ -121,12 +121,21 @@ impl Commands {
         Ok(results.into_values().collect())
     }
 
+    /// A name that nobody thought of.
+    pub(super) fn made_up_name(&self) -> Result<DeviceName, CommandError> {
+        DeviceName::parse(&self.deps().ids.text(MADE_UP_NAME_CHARS))
+            .map_err(|bad| CommandError::Internal(Box::new(bad)))
+    }
+
     /// A device with a fresh secret, sealed and as it is told once.
-    fn new_device(&self, product: &Product, draft: DeviceDraft) -> Result<(NewDevice, String), CommandError> {
+    pub(super) fn new_device(
+        &self,
+        product: &Product,
+        draft: DeviceDraft,
+    ) -> Result<(NewDevice, String), CommandError> {
         let name = match draft.name {
             Some(name) => name,
-            None => DeviceName::parse(&self.deps().ids.text(MADE_UP_NAME_CHARS))
-                .map_err(|bad| CommandError::Internal(Box::new(bad)))?,
+            None => self.made_up_name()?,
         };
         let mut secret = [0; DEVICE_SECRET_BYTES];
         self.deps().ids.fill(&mut secret);

@@ -291,6 +291,7 @@ impl<'s> World<'s> {
         match self.store.create_job(create, at(0)).await.unwrap() {
             CreatedJob::New(job) => *job,
             CreatedJob::Before(job) => panic!("job {} was there before", job.id),
+            CreatedJob::Nobody { matching } => panic!("nobody of {matching} is in"),
         }
     }
 

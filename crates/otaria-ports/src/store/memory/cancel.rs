@@ -20,6 +20,9 @@ impl Tables {
         row.job.canceling = Some((running | mask, cause));
         row.job.fence += 1;
         row.job.modified_at = now;
+        if let Some(bulk) = &mut row.job.bulk {
+            bulk.done = true;
+        }
         // Tasks that were passed over before may be meant now.
         row.swept = 0;
         Ok(row.job.clone())

@@ -2,14 +2,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use async_trait::async_trait;
-use otaria_core::ids::{AccountNo, DeviceId, DeviceName, ModuleName, ProductKey, ProductNo};
+use otaria_core::ids::{
+    AccountNo, DeviceId, DeviceName, InformedVersion, JobNo, ModuleName, ProductKey, ProductNo,
+};
 use otaria_core::shard::Shard;
 use otaria_core::time::Timestamp;
 
 use super::MemoryStore;
 use super::tables::Tables;
 use crate::store::{
-    AuthRow, Candidate, Device, Devices, ModuleVersion, NewDevice, NewProduct, Product, StoreError,
+    AuthRow, Candidate, Device, Devices, Drawn, ModuleVersion, NewDevice, NewProduct, Product, StoreError,
     VersionReport,
 };
 
@@ -24,7 +26,7 @@ impl Devices for MemoryStore {
                 return Err(StoreError::Exists { what: "product key" });
             }
             let same = |product: &Product| product.new.account == new.account && product.new.name == new.name;
-            if tables.products.values().any(same) {
+            if tables.alive_products().any(same) {
                 return Err(StoreError::Exists { what: "product" });
             }
             let no = ProductNo(tables.products.last_key_value().map_or(0, |(no, _)| no.0) + 1);
@@ -50,7 +52,7 @@ impl Devices for MemoryStore {
         limit: usize,
     ) -> Result<(Vec<Product>, u64), StoreError> {
         self.transact("reading products", |tables| {
-            let mine = || tables.products.values().filter(|product| product.new.account == account);
+            let mine = || tables.alive_products().filter(|product| product.new.account == account);
             let page = mine().filter(|product| product.no > after).take(limit).cloned().collect();
             Ok((page, mine().count() as u64))
         })
@@ -62,12 +64,29 @@ impl Devices for MemoryStore {
         devices: &[NewDevice],
         now: Timestamp,
     ) -> Result<Vec<Option<DeviceId>>, StoreError> {
-        self.transact("registering devices", |tables| {
-            if !tables.products.contains_key(&product.no) {
-                return Err(StoreError::NotFound { what: "product" });
-            }
-            Ok(devices.iter().map(|new| tables.register(product, new, now)).collect())
+        self.transact("registering devices", |tables| tables.register_all(product, devices, now))
+    }
+
+    async fn delete_product(&self, no: ProductNo, _: Timestamp) -> Result<(), StoreError> {
+        self.transact("deleting a product", |tables| tables.delete_product(no))
+    }
+
+    async fn devices_by_id(&self, ids: &[DeviceId]) -> Result<Vec<Option<Device>>, StoreError> {
+        self.transact("reading devices", |tables| {
+            Ok(ids.iter().map(|id| tables.devices.get(id).cloned()).collect())
         })
+    }
+
+    async fn enable_device(&self, id: DeviceId, enabled: bool) -> Result<(), StoreError> {
+        self.transact("enabling a device", |tables| {
+            let device = tables.devices.get_mut(&id).ok_or(StoreError::NotFound { what: "device" })?;
+            device.enabled = enabled;
+            Ok(())
+        })
+    }
+
+    async fn delete_device(&self, id: DeviceId, now: Timestamp) -> Result<(), StoreError> {
+        self.transact("deleting a device", |tables| tables.delete_device(id, now))
     }
 
     async fn device(&self, product: ProductNo, name: &DeviceName) -> Result<Option<Device>, StoreError> {
@@ -141,6 +160,15 @@ impl Devices for MemoryStore {
         })
     }
 
+    async fn scan_drawn(
+        &self,
+        job: JobNo,
+        after: Option<&DeviceName>,
+        limit: usize,
+    ) -> Result<Vec<Drawn>, StoreError> {
+        self.transact("scanning for a draw", |tables| Ok(tables.scan_drawn(job, after, limit)))
+    }
+
     async fn scan(
         &self,
         product: ProductNo,
@@ -159,7 +187,8 @@ impl Devices for MemoryStore {
 
 impl Tables {
     pub(super) fn product_of_key(&self, key: &ProductKey) -> Option<&Product> {
-        self.products.get(self.product_keys.get(key)?)
+        let product = self.products.get(self.product_keys.get(key)?);
+        product.filter(|product| !self.gone_products.contains(&product.no))
     }
 
     fn device_of_name(&self, product: ProductNo, name: &DeviceName) -> Option<&Device> {
@@ -167,7 +196,7 @@ impl Tables {
     }
 
     /// In the order of names.
-    fn devices_after<'t>(
+    pub(super) fn devices_after<'t>(
         &'t self,
         product: ProductNo,
         after: Option<&'t DeviceName>,
@@ -179,9 +208,24 @@ impl Tables {
             .map(|(_, device)| &self.devices[device])
     }
 
-    fn candidate(&self, device: &Device, module: &ModuleName) -> Candidate {
-        let report = self.versions.get(&device.id).and_then(|modules| modules.get(module));
-        Candidate { device: device.id, version: report.map(|report| report.version.version.clone()) }
+    pub(super) fn candidate(&self, device: &Device, module: &ModuleName) -> Candidate {
+        Candidate { device: device.id, version: self.version(device.id, module).cloned() }
+    }
+
+    pub(super) fn version(&self, device: DeviceId, module: &ModuleName) -> Option<&InformedVersion> {
+        Some(&self.versions.get(&device)?.get(module)?.version.version)
+    }
+
+    pub(super) fn register_all(
+        &mut self,
+        product: &Product,
+        devices: &[NewDevice],
+        now: Timestamp,
+    ) -> Result<Vec<Option<DeviceId>>, StoreError> {
+        if self.gone_products.contains(&product.no) || !self.products.contains_key(&product.no) {
+            return Err(StoreError::NotFound { what: "product" });
+        }
+        Ok(devices.iter().map(|new| self.register(product, new, now)).collect())
     }
 
     fn register(&mut self, product: &Product, new: &NewDevice, now: Timestamp) -> Option<DeviceId> {
@@ -216,9 +260,10 @@ impl Tables {
         if !self.devices.contains_key(device) {
             return;
         }
-        let kept = self.versions.entry(*device).or_default();
-        if kept.get(module).is_none_or(|kept| kept.order < report.order) {
-            kept.insert(module.clone(), report.clone());
+        let kept = self.versions.get(device).and_then(|modules| modules.get(module));
+        if kept.is_none_or(|kept| kept.order < report.order) {
+            self.remember_version(*device, Some(module));
+            self.versions.entry(*device).or_default().insert(module.clone(), report.clone());
         }
     }
 }

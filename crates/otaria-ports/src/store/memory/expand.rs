@@ -38,6 +38,7 @@ impl Tables {
         expansion.complete = slice.complete;
         if slice.complete {
             row.skipped.clear();
+            row.past.clear();
         }
         Ok(SliceOutcome { queued, expansion: row.job.expansion.clone() })
     }

@@ -2,6 +2,7 @@ use async_trait::async_trait;
 use otaria_core::firmware::FirmwareStatus;
 use otaria_core::ids::{AccountNo, FirmwareId, FirmwareNo};
 use otaria_core::job::Target;
+use otaria_core::rules::FirmwareChange;
 use otaria_core::time::Timestamp;
 
 use super::MemoryStore;
@@ -46,10 +47,11 @@ impl Firmwares for MemoryStore {
     async fn create_firmware(&self, firmware: &Firmware, now: Timestamp) -> Result<Firmware, StoreError> {
         self.transact("making a firmware", |tables| {
             let product = tables.products.get(&firmware.product);
+            let product = product.filter(|product| !tables.gone_products.contains(&product.no));
             if product.is_none_or(|product| product.new.account != firmware.account) {
                 return Err(StoreError::NotFound { what: "product" });
             }
-            let mine = || tables.firmwares.values().filter(|other| other.account == firmware.account);
+            let mine = || tables.alive_firmwares().filter(|other| other.account == firmware.account);
             if mine().any(|other| other.new.name == firmware.new.name)
                 || tables.firmwares.values().any(|other| other.id == firmware.id)
             {
@@ -73,6 +75,20 @@ impl Firmwares for MemoryStore {
         self.transact("reading a firmware", |tables| Ok(tables.firmwares.get(&no).cloned()))
     }
 
+    async fn update_firmware(
+        &self,
+        account: AccountNo,
+        id: &FirmwareId,
+        change: &FirmwareChange,
+        now: Timestamp,
+    ) -> Result<Firmware, StoreError> {
+        self.transact("changing a firmware", |tables| tables.update_firmware(account, id, change, now))
+    }
+
+    async fn delete_firmware(&self, account: AccountNo, id: &FirmwareId) -> Result<(), StoreError> {
+        self.transact("deleting a firmware", |tables| tables.delete_firmware(account, id))
+    }
+
     async fn firmwares(
         &self,
         account: AccountNo,
@@ -89,7 +105,7 @@ impl Firmwares for MemoryStore {
                         .as_ref()
                         .is_none_or(|version| *version == firmware.new.dest_version)
             };
-            let meant = || tables.firmwares.values().filter(is_meant);
+            let meant = || tables.alive_firmwares().filter(is_meant);
             let page = meant().filter(|firmware| firmware.no > after).take(limit).cloned().collect();
             Ok((page, meant().count() as u64))
         })
@@ -98,7 +114,44 @@ impl Firmwares for MemoryStore {
 
 impl Tables {
     pub(super) fn firmware_of(&self, account: AccountNo, id: &FirmwareId) -> Option<&Firmware> {
-        self.firmwares.values().find(|firmware| firmware.account == account && firmware.id == *id)
+        self.alive_firmwares().find(|firmware| firmware.account == account && firmware.id == *id)
+    }
+
+    fn alive_firmwares(&self) -> impl Iterator<Item = &Firmware> {
+        self.firmwares.values().filter(|firmware| !self.gone_firmwares.contains(&firmware.no))
+    }
+
+    fn update_firmware(
+        &mut self,
+        account: AccountNo,
+        id: &FirmwareId,
+        change: &FirmwareChange,
+        now: Timestamp,
+    ) -> Result<Firmware, StoreError> {
+        let no = self.firmware_of(account, id).ok_or(StoreError::NotFound { what: "firmware" })?.no;
+        let takes = |other: &Firmware| {
+            other.account == account && other.no != no && Some(&other.new.name) == change.name.as_ref()
+        };
+        if self.alive_firmwares().any(takes) {
+            return Err(StoreError::Exists { what: "firmware" });
+        }
+        let firmware = self.firmwares.get_mut(&no).ok_or(StoreError::NotFound { what: "firmware" })?;
+        let FirmwareChange { name, description, udi } = change.clone();
+        let new = &mut firmware.new;
+        new.name = name.unwrap_or_else(|| new.name.clone());
+        new.description = description.unwrap_or_else(|| new.description.clone());
+        new.udi = udi.unwrap_or_else(|| new.udi.clone());
+        firmware.modified_at = now;
+        Ok(firmware.clone())
+    }
+
+    fn delete_firmware(&mut self, account: AccountNo, id: &FirmwareId) -> Result<(), StoreError> {
+        let no = self.firmware_of(account, id).ok_or(StoreError::NotFound { what: "firmware" })?.no;
+        if self.jobs.values().any(|row| row.job.firmware == no && row.is_unfinished()) {
+            return Err(StoreError::Conflict { what: "jobs" });
+        }
+        self.gone_firmwares.insert(no);
+        Ok(())
     }
 
     /// Refuses when a firmware is not in the status that a change expects.
@@ -117,7 +170,7 @@ impl Tables {
     /// Whether a firmware or an unfinished job still needs an upload.
     fn uses(&self, url: &str) -> bool {
         let in_firmware = |firmware: &Firmware| firmware.files.iter().any(|file| file.url == url);
-        self.firmwares.values().any(in_firmware)
+        self.alive_firmwares().any(in_firmware)
             || self
                 .jobs
                 .values()

@@ -1,23 +1,33 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use async_trait::async_trait;
-use otaria_core::ids::{AccountNo, ClientToken, FirmwareId, JobId, JobNo};
-use otaria_core::job::{JobStatus, Target};
-use otaria_core::task::{CancelCause, TaskStatus};
+use otaria_core::gray::Last;
+use otaria_core::ids::{AccountNo, ClientToken, DeviceId, FirmwareId, FirmwareNo, JobId, JobNo};
+use otaria_core::job::{JobStatus, JobUpdate, Target};
+use otaria_core::scope::Scope;
+use otaria_core::task::{BulkFilter, CancelCause, TaskStatus};
 use otaria_core::time::Timestamp;
 
 use super::MemoryStore;
 use super::tables::{JobRow, Tables};
 use crate::store::{
-    CreateJob, CreatedJob, Expansion, Job, JobMove, Jobs, RejectedLine, Slice, SliceOutcome, StoreError,
-    Sweep, TaskCounts,
+    BulkStep, CreateJob, CreatedJob, Expansion, Job, JobMove, JobTurn, Jobs, RejectedLine, Slice,
+    SliceOutcome, SourceKind, StoreError, Sweep, TaskCounts,
 };
 
 #[async_trait]
 impl Jobs for MemoryStore {
     async fn create_job(&self, create: &CreateJob, now: Timestamp) -> Result<CreatedJob, StoreError> {
         self.transact("making a job", |tables| tables.create_job(create, now))
+    }
+
+    async fn put_draw(&self, job: JobNo, drawn: Last) -> Result<Option<Last>, StoreError> {
+        self.transact("keeping a draw", |tables| {
+            let source = tables.jobs.get_mut(&job).map(|row| &mut row.job.source);
+            let Some(SourceKind::Part { last, .. }) = source else { return Ok(None) };
+            Ok(Some(*last.get_or_insert(drawn)))
+        })
     }
 
     async fn job(&self, account: AccountNo, id: &JobId) -> Result<Option<Job>, StoreError> {
@@ -51,6 +61,41 @@ impl Jobs for MemoryStore {
                 tables.jobs.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, row)| &row.job);
             Ok(later.filter(|job| job.account == account).take(limit).cloned().collect())
         })
+    }
+
+    async fn jobs_of_firmware(
+        &self,
+        firmware: FirmwareNo,
+        before: Option<JobNo>,
+        skip: usize,
+        limit: usize,
+    ) -> Result<(Vec<Job>, u64), StoreError> {
+        self.transact("reading a firmware's jobs", |tables| {
+            Ok(tables.newest(before, skip, limit, |job| job.firmware == firmware))
+        })
+    }
+
+    async fn jobs_of_device(
+        &self,
+        device: DeviceId,
+        firmware: FirmwareNo,
+        before: Option<JobNo>,
+        skip: usize,
+        limit: usize,
+    ) -> Result<(Vec<Job>, u64), StoreError> {
+        self.transact("reading a device's jobs", |tables| {
+            let is_meant = |job: &Job| job.firmware == firmware && tables.tasks.get(device, job.no).is_some();
+            Ok(tables.newest(before, skip, limit, is_meant))
+        })
+    }
+
+    async fn update_job(
+        &self,
+        job: JobNo,
+        update: &JobUpdate,
+        now: Timestamp,
+    ) -> Result<Option<Job>, StoreError> {
+        self.transact("changing a job", |tables| Ok(tables.update_job(job, update, now)))
     }
 
     async fn unfinished_jobs(&self) -> Result<Vec<Job>, StoreError> {
@@ -116,6 +161,19 @@ impl Jobs for MemoryStore {
         self.transact("cancelling tasks", |tables| Ok(tables.sweep_cancel(job, limit, now)))
     }
 
+    async fn request_bulk(
+        &self,
+        turn: JobTurn,
+        filter: &BulkFilter,
+        now: Timestamp,
+    ) -> Result<Option<Job>, StoreError> {
+        self.transact("asking for many tasks", |tables| tables.request_bulk(turn, filter, now))
+    }
+
+    async fn write_bulk(&self, job: JobNo, step: &BulkStep, now: Timestamp) -> Result<Vec<bool>, StoreError> {
+        self.transact("moving many tasks", |tables| tables.write_bulk(job, step, now))
+    }
+
     async fn audit_counts(&self, job: JobNo) -> Result<Vec<(TaskStatus, u64, u64)>, StoreError> {
         self.transact("auditing a job's counts", |tables| {
             let kept = tables.jobs.get(&job).map(|row| row.counts).unwrap_or_default();
@@ -143,8 +201,34 @@ impl Tables {
             }
             return Ok(CreatedJob::Before(Box::new(row.job.clone())));
         }
-        let row = self.new_row(create, now)?;
+        let mut row = self.new_row(create, now)?;
+        row.job.source = match row.job.source {
+            SourceKind::Part { last, .. } => match self.part_of(create)? {
+                (matching, 0) => return Ok(CreatedJob::Nobody { matching }),
+                (matching, count) => SourceKind::Part { matching, count, last },
+            },
+            SourceKind::Group { group, .. } => {
+                let found = self.groups.alive(group).filter(|found| found.new.account == create.account);
+                found.ok_or(StoreError::NotFound { what: "group" })?;
+                SourceKind::Group { group, upto: self.groups.change() }
+            }
+            other @ (SourceKind::Names | SourceKind::File { .. } | SourceKind::Product) => other,
+        };
         Ok(CreatedJob::New(Box::new(self.put_job(row, create, token, now))))
+    }
+
+    /// How many devices match a job now, and how many of them its part is.
+    fn part_of(&self, create: &CreateJob) -> Result<(u64, u64), StoreError> {
+        let product =
+            self.product_of_key(&create.new.product).ok_or(StoreError::NotFound { what: "product" })?;
+        let firmware = self.firmware_of(create.account, &create.new.firmware);
+        let new = &firmware.ok_or(StoreError::NotFound { what: "firmware" })?.new;
+        let scope = Scope::new(&new.dest_version, create.new.target.src_versions(), new.kind.src_version());
+        let devices = self.devices.values().filter(|device| device.product == product.no);
+        let matching = devices
+            .filter(|device| scope.takes(self.candidate(device, &new.module).version.as_ref()))
+            .count() as u64;
+        Ok((matching, create.new.target.part_of(matching)))
     }
 
     /// Looks at everything that could refuse the job.
@@ -172,6 +256,7 @@ impl Tables {
             expansion: Expansion::default(),
             canceling: None,
             fence: 0,
+            bulk: None,
             rate_version: 0,
             created_at: now,
             modified_at: now,
@@ -183,6 +268,7 @@ impl Tables {
             module: firmware.new.module.clone(),
             digest: create.digest,
             skipped: BTreeSet::new(),
+            past: BTreeMap::new(),
             rejects: Vec::new(),
             counts: TaskCounts::default(),
             swept: 0,
@@ -210,7 +296,10 @@ impl Tables {
 
     fn move_job(&mut self, change: &JobMove, now: Timestamp) -> Result<bool, StoreError> {
         let Some(row) = self.jobs.get(&change.job) else { return Ok(false) };
-        let is_done = row.job.expansion.complete && row.job.canceling.is_none() && row.counts.open() == 0;
+        let is_done = row.job.expansion.complete
+            && row.job.canceling.is_none()
+            && !row.has_running_bulk()
+            && row.counts.open() == 0;
         if row.job.status != change.from || (change.only_if_done && !is_done) {
             return Ok(false);
         }
@@ -229,6 +318,28 @@ impl Tables {
         job.fence += u64::from(change.fence);
         self.note_job(change.job, now);
         Ok(true)
+    }
+
+    /// The jobs that are meant, newest first: a part of them, and how many there are.
+    fn newest(
+        &self,
+        before: Option<JobNo>,
+        skip: usize,
+        limit: usize,
+        is_meant: impl Fn(&Job) -> bool,
+    ) -> (Vec<Job>, u64) {
+        let newest = || self.jobs.values().rev().map(|row| &row.job).filter(|job| is_meant(job));
+        let rest = newest().filter(|job| before.is_none_or(|before| job.no < before));
+        (rest.skip(skip).take(limit).cloned().collect(), newest().count() as u64)
+    }
+
+    fn update_job(&mut self, no: JobNo, update: &JobUpdate, now: Timestamp) -> Option<Job> {
+        let job = &mut self.jobs.get_mut(&no).filter(|row| !row.job.status.is_ended())?.job;
+        let rate = job.new.policy.maximum_per_minute;
+        update.apply(&mut job.new);
+        job.rate_version += u64::from(job.new.policy.maximum_per_minute != rate);
+        job.modified_at = now;
+        Some(job.clone())
     }
 
     /// Removes the tasks of a job before the job, so that what was left by a small `limit` is found again.

@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use otaria_core::ids::{
-    AccessKeyId, AccountNo, ClientToken, DEFAULT_ACCOUNT, DeviceId, DeviceName, FirmwareNo, JobId, JobNo,
-    ModuleName, ProductKey, ProductNo,
+    AccessKeyId, AccountNo, ApplyNo, ClientToken, DEFAULT_ACCOUNT, DeviceId, DeviceName, FirmwareNo,
+    InformedVersion, JobId, JobNo, ModuleName, ProductKey, ProductNo,
 };
 use otaria_core::task::{TaskKey, TaskState};
 use otaria_core::time::Timestamp;
 
+use super::groups::GroupTable;
 use super::leases::LeaseTable;
 use super::tasks::TaskTable;
 use crate::events::{Event, Events, Happened};
 use crate::store::{
-    AccessKey, Account, Device, Firmware, Job, Product, RejectedLine, StoredUpload, Task, TaskCounts,
-    VersionReport,
+    AccessKey, Account, Apply, Device, Firmware, Job, Module, Product, RejectedLine, StoredUpload, Task,
+    TaskCounts, VersionReport,
 };
 
 /// Everything that is kept.
@@ -26,6 +27,14 @@ pub(super) struct Tables {
     pub(super) product_keys: BTreeMap<ProductKey, ProductNo>,
     pub(super) devices: BTreeMap<DeviceId, Device>,
     pub(super) device_names: BTreeMap<ProductNo, BTreeMap<DeviceName, DeviceId>>,
+    /// Deleted ones, for the tasks that they had.
+    pub(super) gone_devices: BTreeMap<DeviceId, Device>,
+    pub(super) gone_products: BTreeSet<ProductNo>,
+    pub(super) gone_firmwares: BTreeSet<FirmwareNo>,
+    pub(super) groups: GroupTable,
+    pub(super) modules: BTreeMap<(ProductNo, String), Module>,
+    pub(super) applies: BTreeMap<ApplyNo, Apply>,
+    pub(super) last_apply: i64,
     /// The last `n` that was drawn: the membership sequence.
     pub(super) last_n: i64,
     pub(super) versions: BTreeMap<DeviceId, BTreeMap<ModuleName, VersionReport>>,
@@ -38,6 +47,8 @@ pub(super) struct Tables {
     pub(super) last_job: JobNo,
     pub(super) tasks: TaskTable,
     pub(super) leases: LeaseTable,
+    /// Until when a key's nonce is kept.
+    pub(super) nonces: BTreeMap<(String, String), Timestamp>,
     /// What happened in the running transaction.
     pub(super) news: Vec<Event>,
     events: Arc<dyn Events>,
@@ -51,6 +62,9 @@ pub(super) struct JobRow {
     pub(super) digest: [u8; 32],
     /// Kept until the expansion is complete.
     pub(super) skipped: BTreeSet<DeviceId>,
+    /// For a part: the versions that devices had when the job was made and do not have any more, or that
+    /// deleted ones had. Kept until the expansion is complete.
+    pub(super) past: BTreeMap<DeviceId, Option<InformedVersion>>,
     pub(super) rejects: Vec<RejectedLine>,
     pub(super) counts: TaskCounts,
     /// The place of the last task that the running cancellation has looked at.
@@ -60,7 +74,15 @@ pub(super) struct JobRow {
 impl JobRow {
     /// Whether somebody still has work with it.
     pub(super) fn is_unfinished(&self) -> bool {
-        !self.job.status.is_ended() || !self.job.expansion.complete || self.job.canceling.is_some()
+        !self.job.status.is_ended()
+            || !self.job.expansion.complete
+            || self.job.canceling.is_some()
+            || self.has_running_bulk()
+    }
+
+    /// Whether an action on many of its tasks has not come to its end.
+    pub(super) fn has_running_bulk(&self) -> bool {
+        self.job.bulk.as_ref().is_some_and(|bulk| !bulk.done)
     }
 }
 
@@ -74,6 +96,13 @@ impl Tables {
             product_keys: BTreeMap::new(),
             devices: BTreeMap::new(),
             device_names: BTreeMap::new(),
+            gone_devices: BTreeMap::new(),
+            gone_products: BTreeSet::new(),
+            gone_firmwares: BTreeSet::new(),
+            groups: GroupTable::default(),
+            modules: BTreeMap::new(),
+            applies: BTreeMap::new(),
+            last_apply: 0,
             last_n: 0,
             versions: BTreeMap::new(),
             uploads: BTreeMap::new(),
@@ -84,6 +113,7 @@ impl Tables {
             last_job: JobNo(0),
             tasks: TaskTable::default(),
             leases: LeaseTable::default(),
+            nonces: BTreeMap::new(),
             news: Vec::new(),
             events,
         }
@@ -116,6 +146,12 @@ impl Tables {
         self.tasks.get(key.device, key.job).filter(|task| task.key == *key)
     }
 
+    /// The name of a device that has a task, also of one that was deleted.
+    pub(super) fn device_name(&self, device: DeviceId) -> &DeviceName {
+        // A device that goes out of one table goes into the other.
+        &self.devices.get(&device).unwrap_or_else(|| &self.gone_devices[&device]).name
+    }
+
     /// The row of a job that is known to be there: the caller looked, or holds one of its tasks.
     pub(super) fn row(&self, job: JobNo) -> &JobRow {
         &self.jobs[&job]
@@ -136,7 +172,7 @@ impl Tables {
     fn note_task(&mut self, before: Option<&Task>, task: &Task, now: Timestamp) {
         let (status, attempt, percent, desc) = shown(task);
         self.note(task.key.job, now, |tables| Happened::Task {
-            device: tables.devices[&task.key.device].name.clone(),
+            device: tables.device_name(task.key.device).clone(),
             previous: before.map(|before| before.state.status()),
             status,
             attempt,

@@ -2,16 +2,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use async_trait::async_trait;
-use otaria_core::ids::{DeviceId, JobNo};
+use otaria_core::ids::{DeviceId, FirmwareNo, JobNo, TaskId};
 use otaria_core::shard::Shard;
-use otaria_core::task::TaskKey;
+use otaria_core::task::{CancelCause, TaskKey};
 use otaria_core::time::Timestamp;
 
 use super::MemoryStore;
 use super::cancel::is_canceling;
 use super::tables::Tables;
 use crate::store::{
-    OwnedShards, StoreError, Task, TaskChange, TaskFilter, TaskPage, TaskView, Tasks, VersionReport,
+    Job, JobTurn, OwnedShards, StoreError, Task, TaskChange, TaskFilter, TaskPage, TaskView, Tasks,
+    VersionReport,
 };
 
 /// Tasks that one call of `list_tasks` looks at, for each that it may return.
@@ -30,6 +31,13 @@ impl Tasks for MemoryStore {
         self.transact("reading tasks", |tables| {
             let keys: BTreeSet<&TaskKey> = keys.iter().collect();
             Ok(keys.into_iter().filter_map(|key| tables.task(key)).cloned().collect())
+        })
+    }
+
+    async fn tasks_by_id(&self, ids: &[TaskId]) -> Result<Vec<Task>, StoreError> {
+        self.transact("reading tasks by id", |tables| {
+            let ids: BTreeSet<&TaskId> = ids.iter().collect();
+            Ok(ids.into_iter().filter_map(|id| tables.tasks.at(id.job, id.seq)).cloned().collect())
         })
     }
 
@@ -70,6 +78,28 @@ impl Tasks for MemoryStore {
         })
     }
 
+    async fn settle_all(
+        &self,
+        turns: &[JobTurn],
+        changes: &[TaskChange],
+        now: Timestamp,
+    ) -> Result<Vec<usize>, StoreError> {
+        self.transact("settling tasks together", |tables| tables.settle_all(turns, changes, now))
+    }
+
+    async fn cancel_of_devices(
+        &self,
+        firmware: FirmwareNo,
+        job: Option<JobNo>,
+        devices: &[DeviceId],
+        cause: CancelCause,
+        now: Timestamp,
+    ) -> Result<Vec<Job>, StoreError> {
+        self.transact("cancelling tasks of devices", |tables| {
+            Ok(tables.cancel_of_devices(firmware, job, devices, cause, now))
+        })
+    }
+
     async fn take_reports(
         &self,
         versions: &[VersionReport],
@@ -106,7 +136,7 @@ impl Tables {
 
     /// Writes a change if the task is as the caller saw it, and if it does not open a second task of the
     /// device (I2).
-    fn change_task(&mut self, change: &TaskChange, now: Timestamp) -> bool {
+    pub(super) fn change_task(&mut self, change: &TaskChange, now: Timestamp) -> bool {
         let Some(task) = self.task(&change.key).filter(|task| task.revision == change.revision) else {
             return false;
         };
@@ -135,7 +165,7 @@ impl Tables {
                 page.next = Some(task.key.seq - 1);
                 break;
             }
-            let device_name = &self.devices[&task.key.device].name;
+            let device_name = self.device_name(task.key.device);
             let is_meant = filter.status.is_none_or(|status| status == task.state.status())
                 && (filter.devices.is_empty() || filter.devices.contains(device_name));
             if is_meant {
@@ -185,6 +215,11 @@ impl TaskTable {
             self.due.remove(&(device.shard(), due, device, job));
         }
         Some(task)
+    }
+
+    /// The task at a place of a job.
+    fn at(&self, job: JobNo, seq: u32) -> Option<&Task> {
+        self.by_seq.get(&(job, seq)).map(|device| &self.rows[&(*device, job)])
     }
 
     /// A job's tasks after the `after`th.

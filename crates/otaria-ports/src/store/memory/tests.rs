@@ -28,14 +28,21 @@ mod contract {
 fn every_sentence_of_the_contract_is_run() {
     let files = [
         include_str!("../contract/accounts.rs"),
+        include_str!("../contract/bulk.rs"),
+        include_str!("../contract/applies.rs"),
         include_str!("../contract/cancel.rs"),
         include_str!("../contract/claims.rs"),
+        include_str!("../contract/deletion.rs"),
         include_str!("../contract/devices.rs"),
         include_str!("../contract/events.rs"),
         include_str!("../contract/expansion.rs"),
         include_str!("../contract/firmwares.rs"),
+        include_str!("../contract/groups.rs"),
         include_str!("../contract/jobs.rs"),
         include_str!("../contract/leases.rs"),
+        include_str!("../contract/nonces.rs"),
+        include_str!("../contract/orders.rs"),
+        include_str!("../contract/parts.rs"),
         include_str!("../contract/tasks.rs"),
     ];
     let lines = files.into_iter().flat_map(str::lines);
