@@ -3,6 +3,10 @@
 //! One transaction reads where the tasks stand, decides which changes still hold, and writes those: nobody
 //! else writes in between, so the decision needs no place in the statement.
 //!
+//! 2026-11-21, 1,000 a call: 140–230 thousand claims a second in the order of the list, 34–40 thousand of tasks
+//! drawn at random from 830,000 (each on a page of its own that is read, logged and moved), 100–190 thousand
+//! reports. `jsonb_each`, which hands an inner array over without writing it out as text, made half of it.
+//!
 //! Invariant: a change is written whole, with its counts and its event, or not at all.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -59,8 +63,7 @@ pub(crate) async fn apply(
     let mut chosen = Vec::with_capacity(changes.len());
     for (i, stand) in order.iter().zip(stands) {
         let change = &changes[*i];
-        let as_seen =
-            |stand: &Stand| stand.revision == change.revision && stand.device == change.key.device;
+        let as_seen = |stand: &Stand| stand.revision == change.revision && stand.device == change.key.device;
         let Some(stand) = stand.filter(as_seen) else { continue };
         // A second change of the same task comes too late: the first one grew the revision.
         if last == Some(id(change)) || gate.as_ref().is_some_and(|gate| !gate.lets(change, stand)) {
@@ -81,7 +84,11 @@ fn id(change: &TaskChange) -> i64 {
     (change.key.job.0 << 32) | i64::from(change.key.seq)
 }
 
-async fn stands(tx: &mut Tx, changes: &[TaskChange], order: &[usize]) -> Result<Vec<Option<Stand>>, StoreError> {
+async fn stands(
+    tx: &mut Tx,
+    changes: &[TaskChange],
+    order: &[usize],
+) -> Result<Vec<Option<Stand>>, StoreError> {
     let ids = text::numbers(order.iter().map(|i| id(&changes[*i])));
     let found = query_scalar(sql::STAND).bind(ids).fetch_one(&mut tx.conn).await;
     let found: Option<String> = found.map_err(failed(DOING))?;
@@ -136,8 +143,7 @@ async fn refuse_busy(
     chosen: &mut Vec<(usize, Stand)>,
 ) -> Result<(), StoreError> {
     let opens = |i: usize, stand: &Stand| !stand.status.is_open() && changes[i].to.status().is_open();
-    let opening: Vec<usize> =
-        chosen.iter().filter(|(i, stand)| opens(*i, stand)).map(|(i, _)| *i).collect();
+    let opening: Vec<usize> = chosen.iter().filter(|(i, stand)| opens(*i, stand)).map(|(i, _)| *i).collect();
     if opening.is_empty() {
         return Ok(());
     }
@@ -170,7 +176,8 @@ async fn write(
     if chosen.is_empty() {
         return Ok(());
     }
-    let moved = if wanted(tx, changes, chosen).await? { moved(tx, changes, chosen).await? } else { Vec::new() };
+    let moved =
+        if wanted(tx, changes, chosen).await? { moved(tx, changes, chosen).await? } else { Vec::new() };
     let set = text::array(chosen, |out, (i, _)| columns(out, &changes[*i]));
     let write = query(sql::MOVE).bind(set).bind(now.millis()).execute(&mut tx.conn).await;
     write.map_err(failed(DOING))?;

@@ -86,7 +86,8 @@ impl Firmwares for SqliteStore {
         let product = filter.product.as_ref().map(ProductKey::as_str);
         let version = filter.dest_version.as_ref().map(Version::as_str);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let page = query(sql::FIRMWARES).bind(account.0).bind(after.0).bind(product).bind(version).bind(limit);
+        let page =
+            query(sql::FIRMWARES).bind(account.0).bind(after.0).bind(product).bind(version).bind(limit);
         let page = self.rows(doing, page).await?;
         let total = query(sql::COUNT_MATCHING).bind(account.0).bind(product).bind(version);
         let total: i64 = self.value(doing, total).await?;

@@ -139,7 +139,8 @@ impl Jobs for SqliteStore {
         let work = self.writer.run(Lane::Api, 1, doing, move |tx| {
             Box::pin(async move {
                 let request = query(sql::REQUEST_CANCEL).bind(job.0).bind(mask).bind(cause.code());
-                let request = request.bind(now.millis()).execute(&mut tx.conn).await.map_err(failed(doing))?;
+                let request =
+                    request.bind(now.millis()).execute(&mut tx.conn).await.map_err(failed(doing))?;
                 if request.rows_affected() == 0 {
                     return Err(StoreError::NotFound { what: "job" });
                 }

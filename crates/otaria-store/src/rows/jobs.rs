@@ -62,10 +62,7 @@ fn new_job(of: &Of<'_>) -> Result<NewJob, StoreError> {
         product: of.parsed("key", |text: &str| ProductKey::parse(text).ok())?,
         firmware: of.parsed("firmware_id", |text: &str| FirmwareId::parse(text).ok())?,
         target: of.parsed("target", read_target)?,
-        schedule: Schedule {
-            start: of.maybe_at("schedule_start")?,
-            finish: of.maybe_at("schedule_finish")?,
-        },
+        schedule: Schedule { start: of.maybe_at("schedule_start")?, finish: of.maybe_at("schedule_finish")? },
         policy: JobPolicy {
             maximum_per_minute: of
                 .parsed("maximum_per_minute", |n: i64| PerMinute::new(u32::try_from(n).ok()?))?,

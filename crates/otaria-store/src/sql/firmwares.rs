@@ -19,8 +19,7 @@ pub(crate) const OLD_UPLOADS: &str = "
      order by created_at limit $2";
 
 /// Rides on the primary key of `upload`.
-pub(crate) const DELETE_UPLOADS: &str =
-    "delete from upload where url in (select value from json_each($1))";
+pub(crate) const DELETE_UPLOADS: &str = "delete from upload where url in (select value from json_each($1))";
 
 /// Rides on the primary key of `product`.
 pub(crate) const PRODUCT_OF: &str = "select exists (select 1 from product where no = $1 and account_id = $2)";

@@ -62,11 +62,7 @@ async fn take_reports(
     }
 }
 
-async fn take_outcomes(
-    shell: Arc<Shell>,
-    clock: Arc<dyn Clock>,
-    mut settled: mpsc::Receiver<Vec<Settled>>,
-) {
+async fn take_outcomes(shell: Arc<Shell>, clock: Arc<dyn Clock>, mut settled: mpsc::Receiver<Vec<Settled>>) {
     let mut batches = Vec::new();
     while settled.recv_many(&mut batches, 64).await > 0 {
         let outcomes: Vec<Settled> = batches.drain(..).flatten().collect();

@@ -119,7 +119,8 @@ impl Server {
         let key_file = keyfile::path_in(folder.path());
         let new_key = admin_key(&commands, &*clock, &key_file).await?;
 
-        let owner = Owner::begin(Arc::clone(&shell), member, LEASE, true, now).await.context("taking shards")?;
+        let owner =
+            Owner::begin(Arc::clone(&shell), member, LEASE, true, now).await.context("taking shards")?;
         let gateway = Gateway::bind(
             gateway_config(&config.mqtt)?,
             Ports {
@@ -226,12 +227,15 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until a face ends by itself, which none should.
+    /// Waits until a face or the store ends by itself, which none should.
     pub(crate) async fn died(&self) -> &'static str {
         let mut faces = self.faces.lock().await;
-        match faces.join_next().await {
-            Some(Ok(name)) => name,
-            Some(Err(_)) | None => "a face",
+        tokio::select! {
+            ended = faces.join_next() => match ended {
+                Some(Ok(name)) => name,
+                Some(Err(_)) | None => "a face",
+            },
+            () = self.store.ended() => "the store",
         }
     }
 
@@ -292,8 +296,8 @@ fn gateway_config(config: &MqttConfig) -> anyhow::Result<GatewayConfig> {
             let chain = CertificateDer::pem_file_iter(certificate)
                 .and_then(Iterator::collect::<Result<Vec<_>, _>>)
                 .with_context(|| format!("reading {}", certificate.display()))?;
-            let key = PrivateKeyDer::from_pem_file(key)
-                .with_context(|| format!("reading {}", key.display()))?;
+            let key =
+                PrivateKeyDer::from_pem_file(key).with_context(|| format!("reading {}", key.display()))?;
             let provider = Arc::new(rustls::crypto::ring::default_provider());
             let server = rustls::ServerConfig::builder_with_provider(provider)
                 .with_safe_default_protocol_versions()
@@ -316,9 +320,8 @@ fn grpc_tls(config: &Config) -> anyhow::Result<Option<otaria_api::Tls>> {
     let (Some(certificate), Some(key)) = (&config.grpc.tls_certificate, &config.grpc.tls_key) else {
         return Ok(None);
     };
-    let read = |path: &std::path::Path| {
-        std::fs::read(path).with_context(|| format!("reading {}", path.display()))
-    };
+    let read =
+        |path: &std::path::Path| std::fs::read(path).with_context(|| format!("reading {}", path.display()));
     Ok(Some(otaria_api::Tls { certificates: read(certificate)?, private_key: read(key)? }))
 }
 
