@@ -16,9 +16,9 @@ pub use access::NewAccessKey;
 pub use devices::{DeviceRef, DeviceStatus, DeviceView, REGISTER_MAX, RefusedDevice, RegisteredDevice};
 pub use firmwares::{FirmwareListParams, FirmwareView, sign_of};
 pub use jobs::{JobHead, JobView, NewJobAnswer};
-pub use tasks::TaskList;
 pub use page::Listed;
 pub use products::ProductView;
+pub use tasks::TaskList;
 pub use uploads::UploadSink;
 
 use otaria_core::ids::{AccessKeyId, AccountNo};
