@@ -13,6 +13,7 @@ mod feed;
 mod http;
 mod malformed;
 mod mqtt;
+mod readme;
 mod rollout;
 mod schedule;
 mod serve;
