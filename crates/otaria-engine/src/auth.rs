@@ -48,8 +48,7 @@ impl DeviceAuth for StoreAuth {
         &self,
         who: &[(ProductKey, DeviceName)],
     ) -> Result<Vec<Option<DeviceCredential>>, Unavailable> {
-        let rows =
-            self.shell.deps.store.auth(who).await.map_err(unavailable("looking up devices"))?;
+        let rows = self.shell.deps.store.auth(who).await.map_err(unavailable("looking up devices"))?;
         let opened = who.iter().zip(rows).map(|((product, name), row)| {
             let row = row?;
             match self.shell.deps.vault.open(&device_context(product, name), &row.sealed_secret) {

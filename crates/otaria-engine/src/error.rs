@@ -48,7 +48,9 @@ impl CommandError {
 impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable { .. } | StoreError::Conflict { .. } => Self::Unavailable(Box::new(error)),
+            StoreError::Unavailable { .. } | StoreError::Conflict { .. } => {
+                Self::Unavailable(Box::new(error))
+            }
             // Callers that expect one of these look at it before they convert.
             StoreError::Exists { .. } | StoreError::NotFound { .. } | StoreError::Corrupt { .. } => {
                 Self::Internal(Box::new(error))

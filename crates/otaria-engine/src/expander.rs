@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use futures_util::future::join;
 use otaria_core::ids::{DeviceName, JobNo};
 use otaria_core::list::ListReader;
 use otaria_core::scope::Scope;
@@ -132,16 +133,20 @@ pub(crate) async fn step(
         }
         SourceKind::Names | SourceKind::File { .. } => {
             let kept = kept.and_then(Kept::chunk);
-            let chunk = match kept.filter(|chunk| chunk.offset == cursor.offset && !chunk.last_slice(&cursor))
-            {
-                Some(chunk) => chunk,
-                None => read_chunk(shell, &facts, &current.source, cursor.offset).await?,
-            };
-            let slice = list_slice(shell, &facts, &chunk, cursor).await?;
+            let mut chunk =
+                match kept.filter(|chunk| chunk.offset == cursor.offset && !chunk.last_slice(&cursor)) {
+                    Some(chunk) => chunk,
+                    None => read_chunk(shell, &facts, &current.source, cursor.offset).await?,
+                };
+            let slice = list_slice(shell, &facts, &mut chunk, cursor).await?;
             (slice, Some(chunk))
         }
     };
-    let outcome = match shell.deps.store.expand(&slice, now).await {
+    // Readers do not hold up the writer: the next slice is resolved while this one is written.
+    let chunk = chunk.filter(|chunk| slice.to.offset == chunk.offset && slice.to.slice > 0);
+    let (written, chunk) =
+        join(shell.deps.store.expand(&slice, now), look_ahead(shell, &facts, chunk, slice.to.slice)).await;
+    let outcome = match written {
         Ok(outcome) => outcome,
         // It may have been written all the same, and nobody would look at its tasks.
         Err(error @ StoreError::Unavailable { .. }) => {
@@ -169,7 +174,7 @@ pub(crate) async fn step(
         shell.close_hints.add([job]);
     }
     let step = Step { lines: outcome.expansion.lines, complete: slice.complete };
-    Ok(Some((step, chunk.filter(|chunk| slice.to.offset == chunk.offset).map(Kept::Chunk))))
+    Ok(Some((step, chunk.map(Kept::Chunk))))
 }
 
 impl Kept {
@@ -186,6 +191,24 @@ impl Kept {
             Self::Chunk(_) => None,
         }
     }
+}
+
+/// Resolves the names of a slice before its turn. A failure costs nothing: it is tried again in its turn.
+async fn look_ahead(shell: &Shell, facts: &JobFacts, chunk: Option<Chunk>, slice: u32) -> Option<Chunk> {
+    let mut chunk = chunk?;
+    if let Ok(found) = resolve(shell, facts, &chunk.names(slice)).await {
+        chunk.ahead = Some((slice, found));
+    }
+    Some(chunk)
+}
+
+async fn resolve(
+    shell: &Shell,
+    facts: &JobFacts,
+    names: &[DeviceName],
+) -> Result<Vec<Option<Candidate>>, StoreError> {
+    let (job, module) = (&facts.job, &facts.firmware.new.module);
+    shell.deps.store.resolve(job.product, job.upto, module, names).await
 }
 
 impl Chunk {
@@ -228,12 +251,15 @@ async fn read_chunk(
 async fn list_slice(
     shell: &Shell,
     facts: &JobFacts,
-    chunk: &Chunk,
+    chunk: &mut Chunk,
     cursor: Cursor,
 ) -> Result<Slice, CommandError> {
     let job = &facts.job;
     let names = chunk.names(cursor.slice);
-    let found = shell.deps.store.resolve(job.product, job.upto, &facts.firmware.new.module, &names).await?;
+    let found = match chunk.ahead.take() {
+        Some((slice, found)) if slice == cursor.slice => found,
+        _ => resolve(shell, facts, &names).await?,
+    };
     let last_slice = cursor.slice + 1 >= chunk.slices();
     let to = if last_slice {
         Cursor { offset: chunk.end, slice: 0, after: None }

@@ -40,3 +40,29 @@ impl Clock for ManualClock {
         Timestamp::from_millis(self.0.load(Ordering::SeqCst))
     }
 }
+
+/// Holds for every [`Clock`].
+pub mod contract {
+    use super::Clock;
+
+    /// Nothing but a hand on the clock takes it back, and it counts in milliseconds of this age.
+    pub fn it_does_not_run_backwards(clock: &dyn Clock) {
+        let looks: Vec<_> = (0..1_000).map(|_| clock.now()).collect();
+        assert!(looks.is_sorted());
+        // 2020 in unix milliseconds; seconds or microseconds would be far off.
+        assert!((1_577_836_800_000..10_000_000_000_000).contains(&looks[0].millis()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_one_keeps_the_contract() {
+        let clock = ManualClock::at(Timestamp::from_millis(1_800_000_000_000));
+        contract::it_does_not_run_backwards(&clock);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(clock.now().millis(), 1_800_000_001_000);
+    }
+}

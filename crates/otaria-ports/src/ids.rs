@@ -37,16 +37,39 @@ impl Ids for CountingIds {
     }
 }
 
+/// Holds for every [`Ids`].
+pub mod contract {
+    use std::collections::BTreeSet;
+
+    use super::Ids;
+
+    /// What is drawn does not come again, and fills all that was asked for.
+    pub fn nothing_is_drawn_twice(ids: &dyn Ids) {
+        let mut drawn = BTreeSet::new();
+        for _ in 0..1_000 {
+            let mut bytes = [0; 32];
+            ids.fill(&mut bytes);
+            // Each part by itself: a filler that stops early would leave zeros.
+            assert!(bytes.chunks(8).all(|part| part != [0; 8]));
+            assert!(drawn.insert(bytes));
+        }
+    }
+
+    /// Texts have the wanted length, differ, and can stand in a URL and a topic.
+    pub fn texts_are_plain_and_differ(ids: &dyn Ids) {
+        let texts: BTreeSet<String> = (0..1_000).map(|_| ids.text(22)).collect();
+        assert_eq!(texts.len(), 1_000);
+        assert!(texts.iter().all(|text| text.len() == 22 && text.bytes().all(|c| c.is_ascii_alphanumeric())));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn texts_have_the_wanted_length_and_differ() {
-        let ids = CountingIds::default();
-        let (a, b) = (ids.text(22), ids.text(22));
-        assert_eq!((a.len(), b.len()), (22, 22));
-        assert_ne!(a, b);
-        assert!(a.bytes().all(|c| c.is_ascii_alphanumeric()));
+    fn counting_keeps_the_contract() {
+        contract::nothing_is_drawn_twice(&CountingIds::default());
+        contract::texts_are_plain_and_differ(&CountingIds::default());
     }
 }

@@ -17,7 +17,8 @@ impl Accounts for SqliteStore {
         let (doing, name) = ("making an account", name.to_owned());
         let work = self.writer.run(Lane::Api, 1, doing, move |tx| {
             Box::pin(async move {
-                let made = query(sql::NEW_ACCOUNT).bind(name).bind(now.millis()).fetch_one(&mut tx.conn).await;
+                let made =
+                    query(sql::NEW_ACCOUNT).bind(name).bind(now.millis()).fetch_one(&mut tx.conn).await;
                 rows::account(&made.map_err(taken(doing, "account"))?)
             })
         });
@@ -75,7 +76,8 @@ impl Accounts for SqliteStore {
                 if was_admin && !is_active_admin(&key) {
                     keep_an_admin(tx, &key).await?;
                 }
-                let change = query(sql::UPDATE_KEY).bind(id.as_str()).bind(key.role.as_str()).bind(key.active);
+                let change =
+                    query(sql::UPDATE_KEY).bind(id.as_str()).bind(key.role.as_str()).bind(key.active);
                 change.execute(&mut tx.conn).await.map_err(failed(doing))?;
                 Ok(key)
             })

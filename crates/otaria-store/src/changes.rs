@@ -3,6 +3,10 @@
 //! One transaction reads where the tasks stand, decides which changes still hold, and writes those: nobody
 //! else writes in between, so the decision needs no place in the statement.
 //!
+//! 2026-11-21, 1,000 a call: 140–230 thousand claims a second in the order of the list, 34–40 thousand of tasks
+//! drawn at random from 830,000 (each on a page of its own that is read, logged and moved), 100–190 thousand
+//! reports. `jsonb_each`, which hands an inner array over without writing it out as text, made half of it.
+//!
 //! Invariant: a change is written whole, with its counts and its event, or not at all.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};

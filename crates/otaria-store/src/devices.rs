@@ -1,4 +1,7 @@
 //! Products, devices and the versions that devices informed.
+//!
+//! 2026-11-21: 220–420 thousand registrations a second, 20,000 a call (50–90 ms each, during which nobody
+//! else writes); resolving costs 1.5–1.9 µs a name.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
@@ -198,32 +201,18 @@ impl Devices for SqliteStore {
         // In the order of the index: neighbours share pages.
         let mut order: Vec<usize> = (0..names.len()).collect();
         order.sort_unstable_by(|a, b| names[*a].cmp(&names[*b]));
-        let doing = "resolving names";
-        let ids = query(sql::RESOLVE).bind(product.0);
-        let ids = ids.bind(text::texts(order.iter().map(|place| &names[*place])));
-        let ids: Option<String> = self.value(doing, ids).await?;
-        let mut found = text::lines::<2>("device", ids.as_deref())?;
-        found.retain(|[_, id]| DeviceId(*id).n() <= upto);
-        // A second time in order, now that of the versions.
-        found.sort_unstable_by_key(|[_, id]| *id);
-        let versions = query(sql::VERSIONS_OF).bind(rows::module_column(module).to_owned());
-        let versions = versions.bind(text::numbers(found.iter().map(|[_, id]| *id)));
-        let versions: Option<String> = self.value(doing, versions).await?;
-
-        let corrupt = || StoreError::Corrupt { table: "device", reason: "no candidate".to_owned() };
-        let place_of = |place: i64| order.get(usize::try_from(place).ok()?).copied();
+        let statement = query(sql::RESOLVE)
+            .bind(product.0)
+            .bind(rows::module_column(module).to_owned())
+            .bind(text::texts(order.iter().map(|place| &names[*place])));
+        let found: Option<String> = self.value("resolving names", statement).await?;
         let mut candidates = vec![None; names.len()];
-        for [place, id] in &found {
-            let candidate = Candidate { device: DeviceId(*id), version: None };
-            candidates[place_of(*place).ok_or_else(corrupt)?] = Some(candidate);
-        }
-        for line in versions.as_deref().unwrap_or_default().lines() {
-            let (place, version) = line.split_once(' ').ok_or_else(corrupt)?;
-            let place = place.parse().ok().and_then(|place: usize| found.get(place));
-            let [place, _] = place.ok_or_else(corrupt)?;
-            let version = InformedVersion::parse(version).map_err(|_| corrupt())?;
-            if let Some(candidate) = place_of(*place).and_then(|place| candidates[place].as_mut()) {
-                candidate.version = Some(version);
+        for line in found.as_deref().unwrap_or_default().lines() {
+            let (place, rest) = line.split_once(' ').unwrap_or_default();
+            let place: usize = place.parse().map_err(|_| corrupt(line))?;
+            let candidate = candidate(rest).ok_or_else(|| corrupt(line))?;
+            if candidate.device.n() <= upto {
+                candidates[*order.get(place).ok_or_else(|| corrupt(line))?] = Some(candidate);
             }
         }
         Ok(candidates)

@@ -1,6 +1,4 @@
-//! The store on SQLite: one file holds everything that must survive.
-//!
-//! Implements `otaria_ports::store`. Never decides what a job or task becomes, never reads the clock, and
+//! The store on SQLite: one file holds everything that must survive. Implements `otaria_ports::store`; never decides what a job or task becomes, never reads the clock, and
 //! knows nothing of pace, presence or the wire.
 //!
 //! Invariant: only the writer task writes, one transaction at a time, and a caller hears of success only

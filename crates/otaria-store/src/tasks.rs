@@ -23,7 +23,9 @@ impl Tasks for SqliteStore {
         devices.sort_unstable();
         devices.dedup();
         let open = self.rows("reading open tasks", query(sql::OPEN).bind(text::numbers(devices))).await?;
-        open.iter().map(rows::task).collect()
+        let mut open = open.iter().map(rows::task).collect::<Result<Vec<_>, _>>()?;
+        open.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        Ok(open)
     }
 
     async fn tasks(&self, keys: &[TaskKey]) -> Result<Vec<Task>, StoreError> {

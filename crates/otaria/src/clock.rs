@@ -16,3 +16,11 @@ impl Clock for SystemClock {
         Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_hosts_clock_keeps_the_contract() {
+        otaria_ports::clock::contract::it_does_not_run_backwards(&super::SystemClock);
+    }
+}

@@ -274,10 +274,7 @@ impl Config {
     pub(crate) const fn limits(&self) -> Limits {
         Limits {
             maximum_per_minute_ceiling: self.limits.maximum_per_minute_ceiling.0,
-            list: ListLimits {
-                max_lines: self.limits.list_max_lines,
-                max_bytes: self.limits.list_max_bytes,
-            },
+            list: ListLimits { max_lines: self.limits.list_max_lines, max_bytes: self.limits.list_max_bytes },
             firmware_max_bytes: self.limits.firmware_max_bytes,
         }
     }

@@ -13,3 +13,16 @@ impl Ids for SystemIds {
         getrandom::fill(bytes).expect("the operating system gives randomness");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use otaria_ports::ids::contract;
+
+    use super::SystemIds;
+
+    #[test]
+    fn the_systems_randomness_keeps_the_contract() {
+        contract::nothing_is_drawn_twice(&SystemIds);
+        contract::texts_are_plain_and_differ(&SystemIds);
+    }
+}

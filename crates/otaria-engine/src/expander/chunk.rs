@@ -8,7 +8,7 @@ use std::ops::Range;
 use otaria_core::ids::{DeviceName, ProductKey};
 use otaria_core::list::ListReader;
 use otaria_core::shard::Shard;
-use otaria_ports::store::{RejectCause, RejectedLine, Rejections};
+use otaria_ports::store::{Candidate, RejectCause, RejectedLine, Rejections};
 
 /// Lines of the first chunk: as many as a create call promises to have expanded when it returns.
 pub(super) const FIRST_CHUNK_LINES: usize = 1_000;
@@ -41,6 +41,8 @@ pub(crate) struct Chunk {
     pub(super) rejected: Rejections,
     /// Those lines.
     pub(super) rejects: Vec<RejectedLine>,
+    /// What a slice's names come to, when that was looked up before its turn.
+    pub(super) ahead: Option<(u32, Vec<Option<Candidate>>)>,
     text: String,
     entries: Vec<Entry>,
 }
@@ -64,6 +66,7 @@ impl ChunkBuilder {
             lines: 0,
             rejected: Rejections::default(),
             rejects: Vec::new(),
+            ahead: None,
             text: String::with_capacity(want * 16),
             entries: Vec::with_capacity(want),
         };

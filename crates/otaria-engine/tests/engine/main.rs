@@ -2,6 +2,7 @@
 //! clock that the test moves. No sockets, no disk, no sleeping; chance comes from a seed.
 
 mod attempts;
+mod auth;
 mod bulk;
 mod blocks;
 mod by_device;

@@ -29,11 +29,8 @@ const RETRY_WANTED: i64 = 0;
 
 impl StateColumns {
     pub(crate) fn of(state: &TaskState) -> Self {
-        let base = Self {
-            status: state.status().code(),
-            attempts: i64::from(state.attempts()),
-            ..Self::default()
-        };
+        let base =
+            Self { status: state.status().code(), attempts: i64::from(state.attempts()), ..Self::default() };
         match state {
             TaskState::Confirm | TaskState::Queued | TaskState::Succeeded { .. } => base,
             TaskState::Notified { attempt, delivery, offer_deadline, retry } => Self {
@@ -187,7 +184,13 @@ mod tests {
                 for clock in [None, Some(at(10))] {
                     let percent = Percent::new(40).unwrap();
                     states.push(TaskState::Notified { attempt, delivery, offer_deadline: clock, retry });
-                    states.push(TaskState::InProgress { attempt, delivery, percent, timeout_at: clock, retry });
+                    states.push(TaskState::InProgress {
+                        attempt,
+                        delivery,
+                        percent,
+                        timeout_at: clock,
+                        retry,
+                    });
                 }
             }
         }
@@ -201,6 +204,9 @@ mod tests {
         let queued = StateColumns::of(&TaskState::Queued);
         assert_eq!(StateColumns { status: 9, ..queued }.state(), None);
         assert_eq!(StateColumns { status: TaskStatus::Notified.code(), ..queued }.state(), None);
-        assert_eq!(StateColumns { status: TaskStatus::Failed.code(), cause: Some(99), ..queued }.state(), None);
+        assert_eq!(
+            StateColumns { status: TaskStatus::Failed.code(), cause: Some(99), ..queued }.state(),
+            None
+        );
     }
 }

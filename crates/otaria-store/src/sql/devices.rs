@@ -37,7 +37,7 @@ pub(crate) const DRAW: &str = "update sequence set last = last + $2 where name =
 /// Appends to the end of each shard in `device`. $2 holds arrays of id, name, secret in hex digits, nickname.
 pub(crate) const REGISTER: &str = "
     insert or fail into device (id, product_no, name, sealed_secret, nickname, created_at)
-    select j.value ->> 0, $1, j.value ->> 1, unhex(j.value ->> 2), j.value ->> 3, $3 from json_each($2) j";
+    select j.value ->> 0, $1, j.value ->> 1, unhex(j.value ->> 2), j.value ->> 3, $3 from jsonb_each($2) j";
 
 /// Rides on the primary key of `account`.
 pub(crate) const ACCOUNT_EXISTS: &str = super::accounts::ACCOUNT_EXISTS;
@@ -74,7 +74,7 @@ pub(crate) const VERSIONS: &str = "
 /// Rides on `unique (key)` of `product` and `device_name (product_no, name)`. $1 holds arrays of key, name.
 pub(crate) const AUTH: &str = "
     select j.key as place, d.id, p.account_id, d.enabled, d.sealed_secret
-      from json_each($1) j
+      from jsonb_each($1) j
      cross join product p cross join device d
      where p.key = j.value ->> 0 and d.product_no = p.no and d.name = j.value ->> 1";
 
@@ -84,18 +84,17 @@ pub(crate) const CONNECTED: &str = "
     update device
        set active_at = min(coalesce(active_at, c.first), c.first),
            online_at = max(coalesce(online_at, c.last), c.last)
-      from (select j.value ->> 0 as id, j.value ->> 1 as first, j.value ->> 2 as last from json_each($1) j) c
+      from (select j.value ->> 0 as id, j.value ->> 1 as first, j.value ->> 2 as last from jsonb_each($1) j) c
      where device.id = c.id";
 
-/// Rides on `device_name (product_no, name)`, and reads nothing but it. Lines of: place in $2, id.
+/// Rides on `device_name (product_no, name)` and the primary key of `device_module`. Lines of: place in
+/// $3, id, version or nothing.
 pub(crate) const RESOLVE: &str = "
-    select group_concat(j.key || ' ' || d.id, char(10)) from json_each($2) j
-     cross join device d where d.product_no = $1 and d.name = j.value";
-
-/// Rides on the primary key of `device_module`. Lines of: place in $2, version.
-pub(crate) const VERSIONS_OF: &str = "
-    select group_concat(j.key || ' ' || m.version, char(10)) from json_each($2) j
-     cross join device_module m where m.device_id = j.value and m.module = $1";
+    select group_concat(j.key || ' ' || d.id || ' ' || coalesce(m.version, ''), char(10))
+      from json_each($3) j
+     cross join device d
+      left join device_module m on m.device_id = d.id and m.module = $2
+     where d.product_no = $1 and d.name = j.value";
 
 /// Rides on `device_name (product_no, name)` and the primary key of `device_module`. Lines of: id, name,
 /// version or nothing.

@@ -18,7 +18,7 @@ pub(crate) const SEEN: &str = "
 /// module is $1.
 pub(crate) const OPEN: &str = "
     select group_concat(t.device_id || ' ' || t.id || ' ' || t.status || ' ' || (t.module = $1), char(10))
-      from json_each($2) j cross join task t
+      from json_each($2) j cross join task t indexed by task_open
      where t.device_id = j.value and t.open = 1";
 
 /// Appends to `task`. $1: the first id. $2 holds texts: 17 digits of the device, `b` when it is busy, the

@@ -146,7 +146,7 @@ pub(crate) const COUNT_TASKS: &str = "
 /// task writes.
 pub(crate) const COUNT: &str = "
     insert into job_counter (job_no, shard, status, n)
-    select j.value ->> 0, 0, j.value ->> 1, j.value ->> 2 from json_each($1) j where true
+    select j.value ->> 0, 0, j.value ->> 1, j.value ->> 2 from jsonb_each($1) j where true
         on conflict (job_no, shard, status) do update set n = n + excluded.n";
 
 /// Rides on the primary key of `job_reject`. $2: the place after which.

@@ -15,8 +15,8 @@ macro_rules! task {
 /// Rides on `task_open (device_id, module) where open = 1`.
 pub(crate) const OPEN: &str = task!(
     "",
-    "from json_each($1) j cross join task t where t.device_id = j.value and t.open = 1
-     order by t.device_id, t.id"
+    "from json_each($1) j cross join task t indexed by task_open
+     where t.device_id = j.value and t.open = 1"
 );
 
 /// Rides on the primary key of `task`.
@@ -61,7 +61,7 @@ pub(crate) const DELIVERING: &str = "
 /// devices, lines of: place in $1, job, whether the module is the same.
 pub(crate) const OPEN_BESIDE: &str = "
     select group_concat(j.key || ' ' || (t.id >> 32) || ' ' || (t.module = o.module), char(10))
-      from json_each($1) j cross join task o cross join task t
+      from json_each($1) j cross join task o cross join task t indexed by task_open
      where o.id = j.value and t.device_id = o.device_id and t.open = 1 and t.id <> o.id";
 
 /// Rides on the primary key of `task`. $1 holds arrays: id, status, open, attempts, offered_at, delivery,
@@ -74,7 +74,7 @@ pub(crate) const MOVE: &str = "
            report_session = coalesce(c.v ->> 12, report_session), report_n = coalesce(c.v ->> 13, report_n),
            notices = notices + (c.v ->> 14), words = coalesce(c.v ->> 15, words),
            revision = revision + 1, modified_at = $2
-      from (select j.value as v from json_each($1) j) c
+      from (select j.value as v from jsonb_each($1) j) c
      where task.id = c.v ->> 0";
 
 /// Rides on the primary key of `task`. Place in $1, words.

@@ -57,7 +57,7 @@ impl Readers {
             idle.stop.store(false, Ordering::Relaxed);
             waited.map_err(failed(doing))?;
         }
-        Ok(Reader { idle: Some(idle), home: self, _permit: permit })
+        Ok(Reader { idle: Some(idle), busy: false, home: self, _permit: permit })
     }
 
     pub(crate) async fn close(&self) {
@@ -72,6 +72,8 @@ impl Readers {
 /// A connection in use.
 pub(crate) struct Reader<'r> {
     idle: Option<Idle>,
+    /// A statement was begun and not seen to end.
+    busy: bool,
     home: &'r Readers,
     _permit: SemaphorePermit<'r>,
 }
@@ -89,33 +91,45 @@ impl Reader<'_> {
     {
         // Only `drop` takes it out.
         let idle = self.idle.as_mut().expect("a reader has its connection until it is dropped");
-        idle.stop.store(false, Ordering::Relaxed);
-        let Idle { conn, stop } = idle;
-        // Stays set when this future is dropped half-way.
-        let unfinished = Unfinished(stop);
-        match tokio::time::timeout(max, statement(conn)).await {
-            Ok(found) => {
-                unfinished.0.store(false, Ordering::Relaxed);
-                std::mem::forget(unfinished);
-                found.map_err(failed(doing))
-            }
-            Err(_) => Err(silent(doing, "it took too long")),
-        }
-    }
-}
-
-struct Unfinished<'s>(&'s AtomicBool);
-
-impl Drop for Unfinished<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        // Nobody may be left to see the end: whether it ran to the end is said by who drops the reader.
+        self.busy = true;
+        let found = tokio::time::timeout(max, statement(&mut idle.conn)).await;
+        let found = found.map_err(|_| silent(doing, "it took too long"))?;
+        self.busy = false;
+        found.map_err(failed(doing))
     }
 }
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
         if let Some(idle) = self.idle.take() {
+            idle.stop.store(self.busy, Ordering::Relaxed);
             self.home.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::Row;
+
+    #[test]
+    fn a_read_that_takes_too_long_is_interrupted_and_its_connection_goes_on() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let readers = Readers::open(&SqliteConnectOptions::new().in_memory(true), 1).await.unwrap();
+            let endless =
+                "with recursive n (i) as (select 1 union all select i + 1 from n) select max(i) from n";
+            let mut reader = readers.get("testing").await.unwrap();
+            let max = Duration::from_millis(20);
+            let late = reader.read("testing", max, |conn| sqlx::query(endless).fetch_one(conn)).await;
+            assert!(matches!(late, Err(StoreError::Unavailable { .. })));
+            drop(reader);
+
+            let mut reader = readers.get("testing").await.unwrap();
+            let row = reader.read("testing", READ_MAX, |conn| sqlx::query("select 7").fetch_one(conn)).await;
+            assert_eq!(row.unwrap().get::<i64, _>(0), 7);
+        });
     }
 }

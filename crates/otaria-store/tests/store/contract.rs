@@ -6,9 +6,10 @@ use otaria_ports::events::KeptEvents;
 use otaria_ports::store::contract::Case;
 use otaria_store::{SqliteOptions, SqliteStore};
 
+use crate::file::block_on;
+
 fn run(case: Case) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
+    block_on(async {
         let folder = tempfile::tempdir().unwrap();
         let events = Arc::new(KeptEvents::default());
         let path = folder.path().join("otaria.db");

@@ -16,9 +16,7 @@ pub(crate) fn with_one_arena() {
     }
     if let Ok(program) = std::env::current_exe() {
         // Returns only when it fails; then the server runs as it is.
-        let _ = std::process::Command::new(program)
-            .args(std::env::args_os().skip(1))
-            .env(VARIABLE, "1")
-            .exec();
+        let _ =
+            std::process::Command::new(program).args(std::env::args_os().skip(1)).env(VARIABLE, "1").exec();
     }
 }

@@ -55,7 +55,7 @@ async fn take_reports(
             tracing::warn!(%error, reports = answers.len(), "reports not taken; devices will repeat");
         }
         for answer in answers {
-            let told = if taken.is_ok() { Ok(()) } else { Err(Unavailable::while_doing("taking a report")) };
+            let told = taken.as_ref().copied().map_err(|_| Unavailable::while_doing("taking a report"));
             // Whoever asked may be gone by now; the report is kept all the same.
             let _ = answer.send(told);
         }

@@ -234,12 +234,15 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until a face ends by itself, which none should.
+    /// Waits until a face or the store ends by itself, which none should.
     pub(crate) async fn died(&self) -> &'static str {
         let mut faces = self.faces.lock().await;
-        match faces.join_next().await {
-            Some(Ok(name)) => name,
-            Some(Err(_)) | None => "a face",
+        tokio::select! {
+            ended = faces.join_next() => match ended {
+                Some(Ok(name)) => name,
+                Some(Err(_)) | None => "a face",
+            },
+            () = self.store.ended() => "the store",
         }
     }
 

@@ -2,7 +2,14 @@
 //! reports, listing.
 //!
 //! `cargo run --release -p otaria-store --example bench -- [devices] [folder]`
+//!
+//! Variables: `PAGES`, `WRITER_KIB`, `READER_KIB` (the store's options), `CHUNK` and `SLICE` (names),
+//! `ONLY_EXPAND`, and `BASE`: a file that is made with the fleet in it if it is not there, and copied if it
+//! is, so that the list can be measured again and again.
 #![expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+
+mod expander;
+mod measure;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,16 +29,8 @@ use otaria_ports::events::NoEvents;
 use otaria_ports::store::*;
 use otaria_store::{SqliteOptions, SqliteStore};
 
-/// Distinct names of a chunk of the list.
-/// Also from the variable `CHUNK`.
-fn chunk() -> usize {
-    std::env::var("CHUNK").ok().and_then(|n| n.parse().ok()).unwrap_or(65_536)
-}
-
-/// Also from the variable `SLICE`.
-fn slice() -> usize {
-    std::env::var("SLICE").ok().and_then(|n| n.parse().ok()).unwrap_or(5_000)
-}
+use expander::{Expander, chunk};
+use measure::{Dice, memory, say};
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(1_700_000_000_000 + millis)
@@ -41,55 +40,11 @@ fn name(n: usize) -> DeviceName {
     DeviceName::parse(&format!("dev_{n:07}")).unwrap()
 }
 
-/// A line of `/proc/self/status`, in MiB.
-fn memory(field: &str) -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(field));
-    let kib = line.and_then(|line| line.trim_start_matches(':').split_whitespace().next()?.parse::<f64>().ok());
-    kib.unwrap_or(0.0) / 1024.0
-}
-
-/// Seconds of processor time so far, in this process.
-fn cpu() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
-
-fn say(what: &str, n: usize, spent: Duration) {
-    static BEFORE: std::sync::Mutex<f64> = std::sync::Mutex::new(0.0);
-    let (mut before, now) = (BEFORE.lock().unwrap(), cpu());
-    let used = now - std::mem::replace(&mut *before, now);
-    println!(
-        "{what:<44} {:>8.3} s (cpu {used:>6.2} s) {:>10.0} /s   rss {:>6.1} MiB, peak {:>6.1}",
-        spent.as_secs_f64(),
-        n as f64 / spent.as_secs_f64(),
-        memory("VmRSS"),
-        memory("VmHWM"),
-    );
-}
-
-/// A generator that is good enough to shuffle with.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self, below: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % below
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for i in (1..items.len()).rev() {
-            items.swap(i, self.next(i + 1));
-        }
-    }
-}
-
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let mut args = std::env::args().skip(1);
     let count: usize = args.next().map_or(1_000_000, |n| n.parse().unwrap());
-    let folder = tempfile::tempdir_in(args.next().unwrap_or_else(|| ".".to_owned())).unwrap();
+    let folder = args.next().map_or_else(tempfile::tempdir, tempfile::tempdir_in).unwrap();
     let mut options = SqliteOptions::default();
     let env = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     options.checkpoint_pages = env("PAGES").unwrap_or(options.checkpoint_pages);
@@ -125,6 +80,7 @@ async fn main() {
     bench.claims(job, true).await;
     bench.next_due().await;
     bench.reports(job).await;
+    bench.creates().await;
     let begun = Instant::now();
     println!("audit {:?}", bench.store.audit_counts(job).await.unwrap());
     say("audit", count, begun.elapsed());
@@ -199,7 +155,11 @@ impl Bench {
         let begun = Instant::now();
         for from in (0..self.count).step_by(20_000) {
             let devices: Vec<NewDevice> = (from..(from + 20_000).min(self.count))
-                .map(|n| NewDevice { name: name(n), nickname: None, sealed_secret: vec![(n % 251) as u8; 48] })
+                .map(|n| NewDevice {
+                    name: name(n),
+                    nickname: None,
+                    sealed_secret: vec![(n % 251) as u8; 48],
+                })
                 .collect();
             self.store.register_devices(&self.product, &devices, at(1)).await.unwrap();
         }
@@ -263,7 +223,9 @@ impl Bench {
             status: JobStatus::InProgress,
             firmware: (FirmwareStatus::NoVerificationNeeded, FirmwareStatus::NoVerificationNeeded),
         };
-        let CreatedJob::New(job) = self.store.create_job(&create, at(3)).await.unwrap() else { panic!("new") };
+        let CreatedJob::New(job) = self.store.create_job(&create, at(3)).await.unwrap() else {
+            panic!("new")
+        };
         *job
     }
 
@@ -384,6 +346,18 @@ impl Bench {
         self.store.leave(member).await.unwrap();
     }
 
+    /// Small writes of many callers at once: they share transactions.
+    async fn creates(&self) {
+        let begun = Instant::now();
+        let creators = (0..64).map(|caller| async move {
+            for n in 0..50 {
+                self.make(&format!("small{caller}x{n}")).await;
+            }
+        });
+        futures_util::future::join_all(creators).await;
+        say("jobs made by 64 callers at once", 64 * 50, begun.elapsed());
+    }
+
     async fn next_due(&self) {
         let shards: Vec<Shard> = Shard::all().collect();
         let begun = Instant::now();
@@ -412,7 +386,10 @@ impl Bench {
                     Some(TaskChange {
                         key: task.key.clone(),
                         revision: task.revision,
-                        to: task.state.on(&TaskEvent::Progress { percent }, &self.policy(), at(6_000)).ok()?,
+                        to: task
+                            .state
+                            .on(&TaskEvent::Progress { percent }, &self.policy(), at(6_000))
+                            .ok()?,
                         report: Some(ReportOrder { session: 2, n: 1 }),
                         notices: 1,
                         desc: Some("downloading".into()),
@@ -423,7 +400,14 @@ impl Bench {
                 break;
             }
             let begun = Instant::now();
-            written += self.store.take_reports(&[], &changes, at(6_000)).await.unwrap().iter().filter(|w| **w).count();
+            written += self
+                .store
+                .take_reports(&[], &changes, at(6_000))
+                .await
+                .unwrap()
+                .iter()
+                .filter(|w| **w)
+                .count();
             spent += begun.elapsed();
         }
         say("reports of progress, 1,000 a call", written, spent);
@@ -448,84 +432,4 @@ async fn probe(store: Arc<SqliteStore>, stop: Arc<AtomicBool>, slowest: Arc<Atom
     }
     store.leave(member).await.unwrap();
     probes
-}
-
-struct Expander<'b> {
-    bench: &'b Bench,
-    job: Job,
-    cursor: Cursor,
-    expansion: Expansion,
-    resolving: Duration,
-    expanding: Duration,
-    slowest: Duration,
-}
-
-impl<'b> Expander<'b> {
-    fn new(bench: &'b Bench, job: Job) -> Self {
-        Self {
-            bench,
-            job,
-            cursor: Cursor::default(),
-            expansion: Expansion::default(),
-            resolving: Duration::ZERO,
-            expanding: Duration::ZERO,
-            slowest: Duration::ZERO,
-        }
-    }
-
-    async fn chunk(&mut self, names: Vec<DeviceName>) {
-        let Bench { store, product, .. } = self.bench;
-        let total = names.len() as u64;
-        let mut sorted: Vec<(Shard, DeviceName)> =
-            names.into_iter().map(|name| (Shard::of(&product.new.key, &name), name)).collect();
-        sorted.sort_unstable();
-        sorted.dedup();
-        let mut twice = total - sorted.len() as u64;
-        let offset = self.cursor.offset;
-        let parts: Vec<_> = sorted.chunks(slice()).collect();
-        for (i, part) in parts.iter().enumerate() {
-            let names: Vec<DeviceName> = part.iter().map(|(_, name)| name.clone()).collect();
-            let begun = Instant::now();
-            let module = ModuleName::default_module();
-            let found = store.resolve(product.no, self.job.upto, &module, &names).await.unwrap();
-            self.resolving += begun.elapsed();
-
-            let mut slice = Slice {
-                job: self.job.no,
-                from: self.cursor.clone(),
-                to: Cursor { offset, slice: i as u32 + 1, after: None },
-                complete: false,
-                lines: part.len() as u64 + std::mem::take(&mut twice),
-                tasks: Vec::new(),
-                skipped: Vec::new(),
-                rejected: Rejections::default(),
-                rejects: Vec::new(),
-            };
-            slice.rejected.duplicate = slice.lines - part.len() as u64;
-            if i + 1 == parts.len() {
-                slice.to = Cursor { offset: offset + total, slice: 0, after: None };
-            }
-            for (name, candidate) in names.iter().zip(found) {
-                match candidate {
-                    None => {
-                        slice.rejected.unknown += 1;
-                        let line = RejectedLine { text: name.to_string(), cause: RejectCause::Unknown };
-                        slice.rejects.push(line);
-                    }
-                    Some(c) if c.version.as_ref().is_some_and(|v| *v == self.bench.firmware.new.dest_version) => {
-                        slice.skipped.push(c.device);
-                    }
-                    Some(c) => slice.tasks.push(NewTask { device: c.device, src_version: c.version }),
-                }
-            }
-            slice.tasks.sort_unstable_by_key(|task| task.device);
-            slice.skipped.sort_unstable();
-            let begun = Instant::now();
-            let outcome = store.expand(&slice, at(4)).await.unwrap();
-            self.expanding += begun.elapsed();
-            self.slowest = self.slowest.max(begun.elapsed());
-            self.cursor = slice.to;
-            self.expansion = outcome.expansion;
-        }
-    }
 }
