@@ -91,7 +91,7 @@ impl Draw {
             Some(_) if is_whole => Ok(self.kept.into_iter().max()),
             None if is_whole => Ok(None),
             Some(_) | None => {
-                let margin = self.margin.saturating_mul(16);
+                let margin = self.margin.max(1).saturating_mul(16);
                 Err(Self::with_margin(self.job, self.devices, self.part, margin))
             }
         }
@@ -148,6 +148,14 @@ mod tests {
         let (last, _) = draw(Draw::new(JOB, 1_000_000, 500_000), &[1, 2, 3]);
         assert_eq!(last, sorted_out(&[1, 2, 3], 3));
         assert_eq!(draw(Draw::new(JOB, 10, 1), &[]).0, None);
+    }
+
+    #[test]
+    fn a_window_without_any_width_is_widened() {
+        let devices: Vec<i64> = (1..=100).collect();
+        let (last, rounds) = draw(Draw::with_margin(JOB, 100, 50, 0), &devices);
+        assert_eq!(last, sorted_out(&devices, 50));
+        assert!((2..=3).contains(&rounds), "{rounds}");
     }
 
     proptest! {
