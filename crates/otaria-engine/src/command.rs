@@ -7,8 +7,8 @@ mod bulk;
 mod devices;
 mod firmwares;
 mod groups;
-mod jobs;
 mod job_lists;
+mod jobs;
 mod modules;
 mod orders;
 mod page;
@@ -21,16 +21,16 @@ mod uploads;
 
 pub use access::NewAccessKey;
 pub use devices::{
-    APPLY_MAX, AppliedDevice, ApplyStatus, ApplyView, CheckedNames, DeviceRef, DeviceState, DeviceStatesParams,
-    DeviceStatus, DeviceView, NameFault, REGISTER_MAX, RefusedDevice, RegisteredDevice,
+    APPLY_MAX, AppliedDevice, ApplyStatus, ApplyView, CheckedNames, DeviceRef, DeviceState,
+    DeviceStatesParams, DeviceStatus, DeviceView, NameFault, REGISTER_MAX, RefusedDevice, RegisteredDevice,
 };
 pub use firmwares::{FirmwareListParams, FirmwareView, sign_of};
 pub use groups::{AddedDevices, GroupListParams, GroupView, MemberParams, MemberView, TakenDevices};
 pub use jobs::{JobHead, JobView, NewJobAnswer};
-pub use tasks::TaskList;
 pub use orders::CancelByDeviceParams;
 pub use page::Listed;
 pub use products::ProductView;
+pub use tasks::TaskList;
 pub use unfinished::{UnfinishedParams, UnfinishedTask};
 pub use uploads::{IssuedUpload, UploadSink};
 

@@ -24,11 +24,11 @@ pub use devices::{
     AuthRow, Candidate, Device, Devices, Drawn, ModuleVersion, NewDevice, NewProduct, Product, VersionReport,
 };
 pub use firmwares::{Firmware, FirmwareFilter, Firmwares, PackageFile, StoredUpload, UploadKind};
+pub use groups::{AddedToGroup, GROUPS_OF_DEVICE_MAX, Group, GroupFilter, Groups, NewGroup};
 pub use jobs::{
     Bulk, BulkStep, CreateJob, CreatedJob, Cursor, Expansion, Job, JobMove, Jobs, RejectCause, RejectedLine,
     Rejections, Slice, SliceOutcome, SourceKind, Sweep, TaskCounts,
 };
-pub use groups::{AddedToGroup, GROUPS_OF_DEVICE_MAX, Group, GroupFilter, Groups, NewGroup};
 pub use leases::{Leases, Member, OwnedShards, ShardLease};
 pub use modules::{MODULES_MAX, Module, Modules};
 pub use tasks::{JobTurn, NewTask, Task, TaskChange, TaskFilter, TaskPage, TaskView, Tasks};

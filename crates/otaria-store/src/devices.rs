@@ -261,6 +261,12 @@ fn corrupt(line: &str) -> StoreError {
     StoreError::Corrupt { table: "device", reason: format!("no candidate: {line:?}") }
 }
 
+/// Reads `id version`, where the version may be empty.
+fn candidate(text: &str) -> Option<Candidate> {
+    let (id, version) = text.split_once(' ')?;
+    candidate_of(id, version)
+}
+
 fn candidate_of(id: &str, version: &str) -> Option<Candidate> {
     let version = if version.is_empty() { None } else { Some(InformedVersion::parse(version).ok()?) };
     Some(Candidate { device: DeviceId(id.parse().ok()?), version })

@@ -3,8 +3,8 @@
 
 mod attempts;
 mod auth;
-mod bulk;
 mod blocks;
+mod bulk;
 mod by_device;
 mod chance;
 mod check;

@@ -14,8 +14,8 @@
 //! Never waits for anything but the store and never reads a clock: instants are [`world::at`].
 
 mod accounts;
-mod bulk;
 mod applies;
+mod bulk;
 mod cancel;
 mod claims;
 mod deletion;
@@ -33,8 +33,8 @@ mod tasks;
 pub mod world;
 
 pub use accounts::*;
-pub use bulk::*;
 pub use applies::*;
+pub use bulk::*;
 pub use cancel::*;
 pub use claims::*;
 pub use deletion::*;

@@ -25,12 +25,11 @@ macro_rules! job {
 }
 
 /// Rides on `unique (key)` of `product`.
-pub(crate) const PRODUCT_OF: &str = 
+pub(crate) const PRODUCT_OF: &str =
     "select no from product where key = $1 and account_id = $2 and gone_name is null";
 
 /// Rides on `unique (id)` of `firmware`.
-pub(crate) const FIRMWARE_OF: &str =
-    "select no, status, dest_version, src_version, module from firmware
+pub(crate) const FIRMWARE_OF: &str = "select no, status, dest_version, src_version, module from firmware
       where id = $1 and account_id = $2 and product_no = $3 and gone_name is null";
 
 /// Rides on the primary key of `sequence`.
