@@ -35,7 +35,7 @@ pub(crate) use readers::{READ_MAX, Readers};
 pub(crate) use writer::{Lane, Tx, Writer};
 
 /// In order; the number of those that ran is the file's `user_version`.
-const MIGRATIONS: &[&str] = &[
+pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_first.sql"),
     include_str!("../migrations/0002_bulk.sql"),
     include_str!("../migrations/0003_groups.sql"),
