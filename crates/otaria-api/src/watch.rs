@@ -176,7 +176,14 @@ fn join(readings: &Arc<Readings>) -> Result<watch::Receiver<WatchOtaJobResponse>
 }
 
 fn has_ended(item: &WatchOtaJobResponse) -> bool {
-    matches!(item.job_status(), JobStatus::Completed | JobStatus::Canceled)
+    match item.job_status() {
+        JobStatus::Completed => true,
+        // Its tasks are cancelled yet, or, of a dynamic job, go on without it.
+        JobStatus::Canceled => item
+            .task_counts
+            .is_none_or(|counts| counts.confirm + counts.queued + counts.notified + counts.in_progress == 0),
+        JobStatus::Unspecified | JobStatus::Planned | JobStatus::InProgress | JobStatus::Paused => false,
+    }
 }
 
 /// Whether nothing moved between two readings.

@@ -46,6 +46,40 @@ impl JobKind {
     }
 }
 
+/// Which devices a dynamic job takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DynamicMode {
+    /// 1: those that match now, and those that will.
+    #[default]
+    NowAndLater,
+    /// 2: only those that inform a matching version from now on.
+    LaterOnly,
+}
+
+impl DynamicMode {
+    /// The number on the wire and in the store.
+    #[must_use]
+    pub const fn code(self) -> i64 {
+        match self {
+            Self::NowAndLater => 1,
+            Self::LaterOnly => 2,
+        }
+    }
+
+    /// Reads the number.
+    #[must_use]
+    pub const fn from_code(code: i64) -> Option<Self> {
+        match code {
+            1 => Some(Self::NowAndLater),
+            2 => Some(Self::LaterOnly),
+            _ => None,
+        }
+    }
+}
+
+/// Notices that a dynamic job writes to one device at most (I16).
+pub const DYNAMIC_PUSHES_MAX: u32 = 10;
+
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum JobStatus {
@@ -150,10 +184,21 @@ impl JobStatus {
         matches!(self, Self::Completed | Self::Canceled)
     }
 
-    /// Whether notices may be claimed, as far as the status is concerned.
+    /// Whether notices of a job of this kind may be claimed, as far as the status is concerned. The tasks of a
+    /// dynamic job go on when its strategy is cancelled: there are only no new ones.
     #[must_use]
-    pub const fn delivers(self) -> bool {
-        matches!(self, Self::InProgress)
+    pub const fn delivers(self, kind: JobKind) -> bool {
+        match self {
+            Self::InProgress => true,
+            Self::Canceled => matches!(kind, JobKind::Dynamic),
+            Self::Planned | Self::Paused | Self::Completed => false,
+        }
+    }
+
+    /// Whether a dynamic job takes devices.
+    #[must_use]
+    pub const fn takes_devices(self) -> bool {
+        matches!(self, Self::InProgress | Self::Paused)
     }
 }
 
@@ -360,6 +405,17 @@ pub struct NewJob {
     pub client_token: Option<ClientToken>,
 }
 
+impl NewJob {
+    /// `TargetSelection` as the API answers it: every dynamic job says `ALL`, also one for a group.
+    #[must_use]
+    pub const fn target_selection(&self) -> &'static str {
+        match self.kind {
+            JobKind::Dynamic => "ALL",
+            JobKind::Verify | JobKind::Static => self.target.selection(),
+        }
+    }
+}
+
 /// What is to change of a job that has not ended; what is absent stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobUpdate {
@@ -492,8 +548,15 @@ mod tests {
     #[test]
     fn a_pause_delivers_nothing_and_a_resume_goes_on() {
         let paused = JobStatus::InProgress.on(JobEvent::Paused).unwrap();
-        assert!(!paused.delivers());
-        assert!(paused.on(JobEvent::Resumed).unwrap().delivers());
+        assert!(!paused.delivers(JobKind::Static));
+        assert!(paused.on(JobEvent::Resumed).unwrap().delivers(JobKind::Static));
+    }
+
+    #[test]
+    fn tasks_outlive_their_strategy() {
+        let canceled = JobStatus::InProgress.on(JobEvent::StrategyCanceled).unwrap();
+        assert!(canceled.delivers(JobKind::Dynamic) && !canceled.delivers(JobKind::Static));
+        assert!(!canceled.takes_devices());
     }
 
     #[test]

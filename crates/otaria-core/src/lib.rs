@@ -3,6 +3,7 @@
 //! serde, SQL, sockets, the clock or chance; `now` and drawn numbers come in as values.
 
 pub mod door;
+pub mod expression;
 pub mod firmware;
 pub mod gray;
 pub mod ids;

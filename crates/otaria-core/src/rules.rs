@@ -21,11 +21,12 @@ pub use device::{
 };
 pub use firmware::{FirmwareChange, FirmwareChangeParams, FirmwareParams, MultiFileParams};
 pub use group::{
-    GROUP_BATCH_MAX, GroupDraft, GroupParams, ModuleDraft, ModuleParams, group_desc, own_module,
+    DynamicGroupDraft, DynamicGroupParams, GROUP_BATCH_MAX, GroupDraft, GroupParams, ModuleDraft,
+    ModuleParams, group_desc, own_module,
 };
 pub use job::{
-    DynamicMode, DynamicUpgradeParams, JobParams, MQTT_MAX_BYTES, NewDynamicJob, Package,
-    StaticUpgradeParams, TagParams, UpdateJobParams, VerifyParams, fits,
+    DynamicUpgradeParams, JobParams, MQTT_MAX_BYTES, NewDynamicJob, Package, StaticUpgradeParams, TagParams,
+    UpdateJobParams, VerifyParams, fits,
 };
 pub use task::{BulkParams, device_names, task_ids};
 

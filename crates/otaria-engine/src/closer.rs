@@ -19,6 +19,7 @@ use otaria_ports::store::{Job, JobMove, StoreError};
 use crate::Wake;
 use crate::bulk;
 use crate::error::CommandError;
+use crate::ownership::{Ownership, Survey};
 use crate::shell::Shell;
 
 /// Tasks cancelled in one step: about 25 ms of the store's writer.
@@ -35,20 +36,19 @@ pub struct Closer {
     last: JobNo,
     /// When to look at jobs: they begin or end then.
     later: BTreeSet<(Timestamp, JobNo)>,
+    survey: Survey,
 }
 
 impl Closer {
     /// A closer that knows no job yet.
     #[must_use]
-    pub const fn new(shell: Arc<Shell>) -> Self {
-        Self { shell, look: BTreeSet::new(), last: JobNo(0), later: BTreeSet::new() }
+    pub fn new(shell: Arc<Shell>) -> Self {
+        let survey = Survey::default();
+        Self { shell, look: BTreeSet::new(), last: JobNo(0), later: BTreeSet::new(), survey }
     }
 
-    /// Looks at every unfinished job: after a start, and now and then.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn survey(&mut self) -> Result<(), StoreError> {
+    /// Looks at every unfinished job: after a start, when other shards are owned, and now and then.
+    async fn survey(&mut self) -> Result<(), StoreError> {
         let jobs = self.shell.deps.store.unfinished_jobs().await?;
         self.look.extend(jobs.iter().map(|job| job.no));
         Ok(())
@@ -58,8 +58,15 @@ impl Closer {
     ///
     /// # Errors
     /// When the store is not available; the job is tried again later, the next tick turns to another.
-    pub async fn tick(&mut self, now: Timestamp) -> Result<Wake, CommandError> {
-        self.look.extend(self.shell.close_hints.take());
+    pub async fn tick(&mut self, now: Timestamp, owned: &Ownership) -> Result<Wake, CommandError> {
+        if self.survey.is_due(owned, now) {
+            self.survey().await?;
+            self.survey.done(owned, now);
+        }
+        let hinted = self.shell.close_hints.take();
+        self.look.extend(self.shell.pass_on(hinted, owned));
+        self.look.retain(|job| owned.carries(*job));
+        self.later.retain(|(_, job)| owned.carries(*job));
         while let Some((at, job)) = self.later.first().copied().filter(|(at, _)| *at <= now) {
             self.later.remove(&(at, job));
             self.look.insert(job);

@@ -5,6 +5,7 @@
 mod access;
 mod bulk;
 mod devices;
+mod dynamic;
 mod firmwares;
 mod groups;
 mod job_lists;
@@ -24,8 +25,12 @@ pub use devices::{
     APPLY_MAX, AppliedDevice, ApplyStatus, ApplyView, CheckedNames, DeviceRef, DeviceState,
     DeviceStatesParams, DeviceStatus, DeviceView, NameFault, REGISTER_MAX, RefusedDevice, RegisteredDevice,
 };
+pub use dynamic::dynamic_mode;
 pub use firmwares::{FirmwareListParams, FirmwareView, sign_of};
-pub use groups::{AddedDevices, GroupListParams, GroupView, MemberParams, MemberView, TakenDevices};
+pub use groups::{
+    AddedDevices, DynamicMember, DynamicMemberParams, DynamicPlace, GroupListParams, GroupView, MemberParams,
+    MemberView, TakenDevices,
+};
 pub use jobs::{JobHead, JobView, NewJobAnswer};
 pub use orders::CancelByDeviceParams;
 pub use page::Listed;

@@ -16,14 +16,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otaria_core::ids::{DeviceId, JobNo};
+use otaria_core::job::{DYNAMIC_PUSHES_MAX, JobKind};
 use otaria_core::plan::{Want, share};
 use otaria_core::shard::Shard;
-use otaria_core::task::TaskStatus;
+use otaria_core::task::{Delivery, TaskState, TaskStatus};
 use otaria_core::time::Timestamp;
 use otaria_ports::bus::Signal;
 use otaria_ports::pace::{Grant, PaceWish};
 use otaria_ports::presence::PresenceChange;
-use otaria_ports::store::BATCH_MAX;
+use otaria_ports::store::{BATCH_MAX, Task};
 
 use self::claims::Claim;
 use self::online::Online;
@@ -90,7 +91,7 @@ impl Dispatcher {
     pub async fn tick(&mut self, now: Timestamp, owned: &Ownership) -> Result<Wake, CommandError> {
         let mut wake = self.follow_presence(now).await?;
         self.follow_ownership(owned).await?;
-        wake = wake.or(self.follow_bus());
+        wake = wake.or(self.follow_bus(owned));
         self.sweep(now, owned).await?;
         self.online.ripen(now);
         self.probe(now, owned).await?;
@@ -127,6 +128,9 @@ impl Dispatcher {
         if self.epochs == owned.shards.epochs {
             return Ok(());
         }
+        // Before the snapshots below: what happens after they are read comes as changes.
+        let shards: BTreeSet<Shard> = owned.shards.epochs.keys().copied().collect();
+        self.shell.deps.presence.follow(&shards).await?;
         let lost: Vec<Shard> =
             self.epochs.keys().filter(|shard| !owned.shards.epochs.contains_key(shard)).copied().collect();
         for shard in lost {
@@ -142,7 +146,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn follow_bus(&mut self) -> Wake {
+    fn follow_bus(&mut self, owned: &Ownership) -> Wake {
         let signals = self.shell.deps.bus.drain(SIGNALS_MAX);
         let more = signals.len() == SIGNALS_MAX;
         let mut opened = false;
@@ -159,6 +163,18 @@ impl Dispatcher {
                 }
                 Signal::JobOpened(job) => {
                     self.shell.book.forget(job);
+                    opened = true;
+                }
+                Signal::JobWanted(job) => {
+                    if owned.carries(job) {
+                        self.shell.expand_hints.add([job]);
+                        self.shell.close_hints.add([job]);
+                    }
+                }
+                Signal::Missed => {
+                    self.shell.book.forget_all();
+                    // Everybody in there is online, so everybody is looked at.
+                    self.ready.clear();
                     opened = true;
                 }
             }
@@ -209,7 +225,9 @@ impl Dispatcher {
         }
         for task in tasks {
             let (device, job, status) = (task.key.device, task.key.job, task.state.status());
-            let pushable = facts.get(&job).is_some_and(|facts| may_push(facts, status));
+            let pushable = facts
+                .get(&job)
+                .is_some_and(|facts| may_push(facts, status) && pushes_left(facts, &task));
             if pushable && owned.shards.epochs.contains_key(&device.shard()) {
                 let is_told = self.online.is_told(device, job);
                 if let Some(at) = self.ready.entry(job).or_default().add(task, is_told, now) {
@@ -337,6 +355,7 @@ impl Dispatcher {
             rate_version: facts.job.rate_version,
             want: u32::try_from(share).unwrap_or(u32::MAX),
             fresh: facts.job.created_at >= self.started_at,
+            created_at: facts.job.created_at,
         }
     }
 
@@ -351,10 +370,29 @@ type Facts = BTreeMap<JobNo, Arc<JobFacts>>;
 
 /// Whether anything of the job may be pushed at all; its schedule is looked at where tokens are wanted.
 fn may_deliver(facts: &JobFacts) -> bool {
-    facts.job.status.delivers() && facts.job.new.policy.need_push
+    facts.job.status.delivers(facts.job.new.kind) && facts.job.new.policy.need_push
 }
 
 /// Whether a task in this status may be pushed: not while it waits for its cancellation.
 fn may_push(facts: &JobFacts, status: TaskStatus) -> bool {
     may_deliver(facts) && !facts.is_canceling(status)
+}
+
+/// Whether a dynamic job may push to the task's device once more (I16). A notice of which nobody has told counts
+/// as written; only words that were lost for good can hide more than that one.
+fn pushes_left(facts: &JobFacts, task: &Task) -> bool {
+    if facts.job.new.kind != JobKind::Dynamic {
+        return true;
+    }
+    let is_untold = match &task.state {
+        TaskState::Notified { delivery, .. } | TaskState::InProgress { delivery, .. } => {
+            matches!(delivery, Delivery::Claimed { .. } | Delivery::Wanted)
+        }
+        TaskState::Confirm
+        | TaskState::Queued
+        | TaskState::Succeeded { .. }
+        | TaskState::Failed { .. }
+        | TaskState::Canceled { .. } => false,
+    };
+    task.notices + u32::from(is_untold) < DYNAMIC_PUSHES_MAX
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::future::join;
+use otaria_core::expression::GroupExpression;
 use otaria_core::ids::{DeviceName, JobNo};
 use otaria_core::list::ListReader;
 use otaria_core::scope::Scope;
@@ -28,6 +29,7 @@ use self::part::Drawing;
 use crate::Wake;
 use crate::book::JobFacts;
 use crate::error::CommandError;
+use crate::ownership::{Ownership, Survey};
 use crate::shell::Shell;
 
 /// What one step did.
@@ -54,20 +56,19 @@ pub struct Expander {
     jobs: BTreeSet<JobNo>,
     last: JobNo,
     kept: BTreeMap<JobNo, Kept>,
+    survey: Survey,
 }
 
 impl Expander {
     /// An expander that knows no job yet.
     #[must_use]
-    pub const fn new(shell: Arc<Shell>) -> Self {
-        Self { shell, jobs: BTreeSet::new(), last: JobNo(0), kept: BTreeMap::new() }
+    pub fn new(shell: Arc<Shell>) -> Self {
+        let survey = Survey::default();
+        Self { shell, jobs: BTreeSet::new(), last: JobNo(0), kept: BTreeMap::new(), survey }
     }
 
-    /// Looks for jobs whose expansion stands: after a start, and now and then.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn survey(&mut self) -> Result<(), StoreError> {
+    /// Looks for jobs whose expansion stands: after a start, when other shards are owned, and now and then.
+    async fn survey(&mut self) -> Result<(), StoreError> {
         let jobs = self.shell.deps.store.unfinished_jobs().await?;
         self.jobs.extend(jobs.iter().filter(|job| !job.expansion.complete).map(|job| job.no));
         Ok(())
@@ -77,8 +78,15 @@ impl Expander {
     ///
     /// # Errors
     /// When store or objects are not available; the next tick tries again.
-    pub async fn tick(&mut self, now: Timestamp) -> Result<Wake, CommandError> {
-        self.jobs.extend(self.shell.expand_hints.take());
+    pub async fn tick(&mut self, now: Timestamp, owned: &Ownership) -> Result<Wake, CommandError> {
+        if self.survey.is_due(owned, now) {
+            self.survey().await?;
+            self.survey.done(owned, now);
+        }
+        let hinted = self.shell.expand_hints.take();
+        self.jobs.extend(self.shell.pass_on(hinted, owned));
+        self.jobs.retain(|job| owned.carries(*job));
+        self.kept.retain(|job, _| owned.carries(*job));
         let next = self.jobs.range((std::ops::Bound::Excluded(self.last), std::ops::Bound::Unbounded)).next();
         let Some(job) = next.or_else(|| self.jobs.first()).copied() else {
             return Ok(Wake::OnSignal);
@@ -118,7 +126,12 @@ pub(crate) async fn step(
     let Some(facts) = shell.book.one(&*shell.deps.store, job).await? else { return Ok(None) };
     let cursor = current.expansion.cursor;
     let (slice, chunk) = match &current.source {
-        SourceKind::Product => (product_slice(shell, &facts, cursor).await?, None),
+        SourceKind::Product => (product_slice(shell, &facts, None, cursor).await?, None),
+        // Who comes later, the store takes by itself. It makes the expansion of the other mode complete.
+        SourceKind::Standing { mode: _, group } => {
+            let rule = group.as_ref().map(|group| &group.expression);
+            (product_slice(shell, &facts, rule, cursor).await?, None)
+        }
         SourceKind::Part { matching, count, last: None } => {
             let kept = kept.and_then(Kept::draw);
             let drawing = part::draw(shell, &facts, (*matching, *count), kept).await?;
@@ -280,8 +293,14 @@ async fn list_slice(
     Ok(sorted(slice))
 }
 
-/// One slice of a product's devices, in the order of names.
-async fn product_slice(shell: &Shell, facts: &JobFacts, cursor: Cursor) -> Result<Slice, CommandError> {
+/// One slice of a product's devices, in the order of names. Those that do not match the rule, if there is one,
+/// need no task.
+async fn product_slice(
+    shell: &Shell,
+    facts: &JobFacts,
+    rule: Option<&GroupExpression>,
+    cursor: Cursor,
+) -> Result<Slice, CommandError> {
     let job = &facts.job;
     let after = cursor.after.as_deref().and_then(|after| DeviceName::parse(after).ok());
     let limit = if after.is_none() { FIRST_CHUNK_LINES } else { SLICE_NAMES };
@@ -295,7 +314,11 @@ async fn product_slice(shell: &Shell, facts: &JobFacts, cursor: Cursor) -> Resul
     let mut slice = empty_slice(job.no, cursor, to, devices.len() < limit);
     slice.lines = devices.len() as u64;
     for (name, candidate) in devices {
-        sort_out(facts, &name, Some(candidate), &mut slice);
+        if rule.is_none_or(|rule| rule.takes(&job.new.product, &name)) {
+            sort_out(facts, &name, Some(candidate), &mut slice);
+        } else {
+            slice.skipped.push(candidate.device);
+        }
     }
     Ok(sorted(slice))
 }

@@ -9,12 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use otaria_core::ids::{DeviceId, JobNo, ModuleName};
-use otaria_core::task::{Ignored, Report, ReportOrder, Said, TaskEvent, TaskKey, TaskStatus, Want};
+use otaria_core::job::JobKind;
+use otaria_core::task::{
+    Ignored, Report, ReportOrder, Said, TaskEvent, TaskKey, TaskState, TaskStatus, Want,
+};
 use otaria_core::time::Timestamp;
 use otaria_ports::bus::Signal;
 use otaria_ports::inbox::Fetched;
 use otaria_ports::pusher::{Outcome, Settled};
-use otaria_ports::store::{BATCH_MAX, ModuleVersion, Task, TaskChange, VersionReport};
+use otaria_ports::store::{BATCH_MAX, ModuleVersion, ReportsTaken, Task, TaskChange, VersionReport};
 
 use crate::book::JobFacts;
 use crate::error::CommandError;
@@ -29,6 +32,8 @@ const TRIES: usize = 8;
 struct Decided {
     versions: BTreeMap<(DeviceId, ModuleName), VersionReport>,
     changes: BTreeMap<TaskKey, TaskChange>,
+    /// Devices that say their version while a task in a dynamic job waits to be pushed.
+    waiting: BTreeSet<(JobNo, DeviceId)>,
 }
 
 /// Takes reports; returns once they are durable.
@@ -61,17 +66,20 @@ async fn take_batch(
         if versions.is_empty() && changes.is_empty() {
             return Ok(());
         }
-        let written = match shell.deps.store.take_reports(&versions, &changes, now).await {
-            Ok(written) => written,
-            Err(error) => {
-                // It may have been done all the same, and a repeat would find nothing left to tell.
-                tell(shell, changes.into_iter(), now);
-                return Err(error.into());
-            }
-        };
+        let ReportsTaken { written, joined } =
+            match shell.deps.store.take_reports(&versions, &changes, now).await {
+                Ok(taken) => taken,
+                Err(error) => {
+                    // It may have been done all the same, and a repeat would find nothing left to tell.
+                    tell(shell, changes.into_iter(), now);
+                    return Err(error.into());
+                }
+            };
         let (done, moved): (Vec<_>, Vec<_>) =
             changes.into_iter().zip(written).partition(|(_, written)| *written);
         tell(shell, done.into_iter().map(|(change, _)| change), now);
+        // A device that joined in a call whose answer was lost says its version again, and is told of then.
+        tell_joined(shell, decided.waiting.into_iter().chain(joined));
         if moved.is_empty() {
             return Ok(());
         }
@@ -100,16 +108,22 @@ fn decide(
     let mut decided = Decided::default();
     for report in reports {
         let of = (report.device, report.module.clone());
-        if let Said::Version(version) = &report.said {
+        let says_version = if let Said::Version(version) = &report.said {
             let (device, module) = of.clone();
             let version = ModuleVersion { device, module, version: version.clone(), at: report.at };
             decided.versions.insert(of.clone(), VersionReport { version, order: report.order });
-        }
+            true
+        } else {
+            false
+        };
         let Some(task) = open.get_mut(&of) else {
             count_ignored("no_task");
             continue;
         };
         let Some(facts) = facts.get(&task.key.job) else { continue };
+        if says_version && facts.job.new.kind == JobKind::Dynamic && task.state == TaskState::Queued {
+            decided.waiting.insert((task.key.job, task.key.device));
+        }
         if let Err(why) = apply(report, task, facts, &mut decided.changes, now) {
             count_ignored(why.as_str());
         }
@@ -170,6 +184,18 @@ fn tell(shell: &Shell, changes: impl Iterator<Item = TaskChange>, now: Timestamp
     }
     shell.close_hints.add(ended);
     for (job, devices) in retries {
+        shell.deps.bus.tell(Signal::TasksReady { job, devices });
+    }
+}
+
+/// Tells the dispatcher of devices that have tasks in dynamic jobs to be pushed.
+fn tell_joined(shell: &Shell, joined: impl Iterator<Item = (JobNo, DeviceId)>) {
+    let mut ready: BTreeMap<JobNo, BTreeSet<DeviceId>> = BTreeMap::new();
+    for (job, device) in joined {
+        ready.entry(job).or_default().insert(device);
+    }
+    for (job, devices) in ready {
+        let devices = devices.into_iter().collect();
         shell.deps.bus.tell(Signal::TasksReady { job, devices });
     }
 }
@@ -272,5 +298,7 @@ pub async fn fetch(
 
 /// Whether a device that asks may be told: the job runs, and this task is not being cancelled.
 fn may_offer(facts: &JobFacts, status: TaskStatus, now: Timestamp) -> bool {
-    facts.job.status.delivers() && facts.job.new.schedule.is_open(now) && !facts.is_canceling(status)
+    facts.job.status.delivers(facts.job.new.kind)
+        && facts.job.new.schedule.is_open(now)
+        && !facts.is_canceling(status)
 }

@@ -1,12 +1,17 @@
 //! Which shards this process owns, and until when.
 //!
-//! Joins, renews once a second, takes what nobody alive owns. The owner counts its time from before it
-//! sent the renewal, so it never believes in a lease longer than the store does.
+//! Joins, renews in time, and keeps a fair share: it takes what nobody alive owns and gives up what is over its
+//! share, a bounded number at a time. The owner counts its time from before it sent the renewal, so it never
+//! believes in a lease longer than the store does.
+//!
+//! Shards also say who carries a job's expansion and closing: the owner of the shard of its number. Two that both
+//! believe to be it do no harm, since each step is written by compare-and-set.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use otaria_core::ids::JobNo;
 use otaria_core::shard::{SHARDS, Shard};
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{Member, OwnedShards};
@@ -15,8 +20,14 @@ use crate::Wake;
 use crate::error::CommandError;
 use crate::shell::Shell;
 
-/// Between two renewals.
+/// Between two renewals, at most; and this part of the lease.
 const RENEWAL: Duration = Duration::from_secs(1);
+const RENEWALS: u32 = 6;
+/// Between the last claim under a shard and its release: notices on their way are written or too late by then
+/// (tokens are dated 0.4 s ahead and good for 0.3 s).
+const HAND_OVER: Duration = Duration::from_millis(800);
+/// Shards given up in one tick: the others go on meanwhile.
+const RELEASED_AT_ONCE: usize = 32;
 /// Kept back from a lease's end, for clocks that differ.
 const MARGIN: Duration = Duration::from_millis(100);
 
@@ -29,11 +40,24 @@ pub struct Ownership {
     pub until: Timestamp,
 }
 
+impl Ownership {
+    /// Whether this process expands and closes a job.
+    #[must_use]
+    pub fn carries(&self, job: JobNo) -> bool {
+        // 256 shards: the remainder is one of them.
+        u8::try_from(job.0.rem_euclid(SHARDS as i64)).is_ok_and(|n| self.shards.epochs.contains_key(&Shard(n)))
+    }
+}
+
 /// Keeps this process's membership and leases.
 pub struct Owner {
     shell: Arc<Shell>,
     ttl: Duration,
+    /// Whether no other process works on this store.
+    alone: bool,
     owned: Ownership,
+    /// Not worked on any more since then; released when nothing of theirs is under way.
+    leaving: BTreeMap<Shard, Timestamp>,
 }
 
 impl Owner {
@@ -58,8 +82,8 @@ impl Owner {
         }
         let shards = OwnedShards { member, epochs: BTreeMap::new() };
         let owned = Ownership { shards, until: now + ttl - MARGIN };
-        let mut owner = Self { shell, ttl, owned };
-        owner.take(now).await?;
+        let mut owner = Self { shell, ttl, alone, owned, leaving: BTreeMap::new() };
+        owner.share_out(now).await?;
         Ok(owner)
     }
 
@@ -76,27 +100,62 @@ impl Owner {
             let member = store.join(now, self.ttl).await?;
             self.owned.shards = OwnedShards { member, epochs: BTreeMap::new() };
             self.owned.until = now + self.ttl - MARGIN;
+            self.leaving.clear();
         }
-        self.take(now).await?;
-        Ok(Wake::At(now + RENEWAL))
+        self.share_out(now).await?;
+        Ok(Wake::At(now + RENEWAL.min(self.ttl / RENEWALS)))
     }
 
-    async fn take(&mut self, now: Timestamp) -> Result<(), CommandError> {
-        if self.owned.shards.epochs.len() == SHARDS {
-            return Ok(());
-        }
-        let wanted: Vec<Shard> =
-            Shard::all().filter(|shard| !self.owned.shards.epochs.contains_key(shard)).collect();
+    /// Gives up what is over the fair share, and takes what is free up to it.
+    async fn share_out(&mut self, now: Timestamp) -> Result<(), CommandError> {
         let (store, member) = (&self.shell.deps.store, self.owned.shards.member);
-        store.take_shards(member, &wanted, now).await?;
+        let is_idle = |(_, since): &(&Shard, &Timestamp)| now.since(**since) >= HAND_OVER;
+        let idle: Vec<Shard> = self.leaving.iter().filter(is_idle).map(|(shard, _)| *shard).collect();
+        if !idle.is_empty() {
+            store.release_shards(member, &idle).await?;
+            self.leaving.retain(|shard, _| !idle.contains(shard));
+        }
+        let members = if self.alone { 1 } else { store.members(now).await?.len().max(1) };
+        let share = SHARDS.div_ceil(members);
+        let owned = &mut self.owned.shards.epochs;
+        let over = owned.len().saturating_sub(share).min(RELEASED_AT_ONCE);
+        let over: Vec<Shard> = owned.keys().rev().take(over).copied().collect();
+        for shard in over {
+            owned.remove(&shard);
+            self.leaving.insert(shard, now);
+        }
+        let room = share.saturating_sub(owned.len() + self.leaving.len());
+        if room > 0 {
+            self.take(now, room).await?;
+        }
+        metrics::gauge!("otaria_shards_owned").set(self.owned.shards.epochs.len() as f64);
+        Ok(())
+    }
+
+    async fn take(&mut self, now: Timestamp, room: usize) -> Result<(), CommandError> {
+        let (store, member) = (&self.shell.deps.store, self.owned.shards.member);
+        let leases = store.shard_leases(now).await?;
+        let held: BTreeSet<Shard> =
+            leases.iter().filter(|lease| lease.alive).map(|lease| lease.shard).collect();
+        // Each begins elsewhere, so that several that come at once do not all want the same.
+        let begin = usize::try_from(member.0.rem_euclid(SHARDS as i64)).unwrap_or_default() * 97 % SHARDS;
+        let all: Vec<Shard> = Shard::all().collect();
+        let free = all[begin..].iter().chain(&all[..begin]).filter(|shard| !held.contains(shard));
+        let wanted: Vec<Shard> = free.take(room).copied().collect();
+        let leases = if wanted.is_empty() {
+            leases
+        } else {
+            store.take_shards(member, &wanted, now).await?;
+            store.shard_leases(now).await?
+        };
         // Read back: the answer to an earlier call may have been lost, and what is ours is not taken twice.
-        for lease in store.shard_leases(now).await? {
-            if lease.member == member && !self.owned.shards.epochs.contains_key(&lease.shard) {
+        for lease in leases {
+            let ours = lease.member == member && !self.leaving.contains_key(&lease.shard);
+            if ours && !self.owned.shards.epochs.contains_key(&lease.shard) {
                 self.shell.deps.pusher.epoch(lease.shard, lease.epoch).await?;
                 self.owned.shards.epochs.insert(lease.shard, lease.epoch);
             }
         }
-        metrics::gauge!("otaria_shards_owned").set(self.owned.shards.epochs.len() as f64);
         Ok(())
     }
 
@@ -106,6 +165,7 @@ impl Owner {
     /// When the store is not available: then others wait until the leases run out.
     pub async fn leave(&mut self) -> Result<(), CommandError> {
         self.owned.shards.epochs.clear();
+        self.leaving.clear();
         Ok(self.shell.deps.store.leave(self.owned.shards.member).await?)
     }
 
@@ -113,5 +173,27 @@ impl Owner {
     #[must_use]
     pub const fn owned(&self) -> &Ownership {
         &self.owned
+    }
+}
+
+/// A survey of all jobs is due when other shards are owned than at the last one, and now and then: whatever hint
+/// was lost is found again.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    epochs: Option<BTreeMap<Shard, i64>>,
+    again_at: Option<Timestamp>,
+}
+
+/// Between two surveys.
+const SURVEY_PERIOD: Duration = Duration::from_secs(60);
+
+impl Survey {
+    pub(crate) fn is_due(&self, owned: &Ownership, now: Timestamp) -> bool {
+        self.epochs.as_ref() != Some(&owned.shards.epochs) || self.again_at.is_none_or(|at| at <= now)
+    }
+
+    pub(crate) fn done(&mut self, owned: &Ownership, now: Timestamp) {
+        self.epochs = Some(owned.shards.epochs.clone());
+        self.again_at = Some(now + SURVEY_PERIOD);
     }
 }

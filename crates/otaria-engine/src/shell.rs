@@ -1,5 +1,6 @@
 //! What the loops and commands of one process share.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use otaria_core::ids::JobNo;
@@ -10,6 +11,7 @@ use crate::book::JobBook;
 use crate::deps::Deps;
 use crate::hints::Hints;
 use crate::offers::Offers;
+use crate::ownership::Ownership;
 use crate::streams::Streams;
 
 /// Ports, and the small memory beside them. Everything in here can be lost at any moment.
@@ -41,6 +43,33 @@ impl Shell {
             expand_hints: Hints::new(Arc::new(Bell::default())),
             close_hints: Hints::new(Arc::new(Bell::default())),
         })
+    }
+
+    /// Those of the jobs that this process carries; the others' carriers are told.
+    pub(crate) fn pass_on(&self, jobs: Vec<JobNo>, owned: &Ownership) -> Vec<JobNo> {
+        let (ours, theirs): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| owned.carries(*job));
+        theirs.into_iter().for_each(|job| self.deps.bus.tell(Signal::JobWanted(job)));
+        ours
+    }
+
+    /// Tells the carriers of jobs for which hints were left here: in a process that carries none.
+    pub fn pass_on_hints(&self) {
+        let jobs: BTreeSet<JobNo> = self.expand_hints.take().into_iter().chain(self.close_hints.take()).collect();
+        jobs.into_iter().for_each(|job| self.deps.bus.tell(Signal::JobWanted(job)));
+    }
+
+    /// Takes what others tell, in a process that has no dispatcher to do it.
+    pub fn hear(&self) {
+        for signal in self.deps.bus.drain(usize::MAX) {
+            match signal {
+                Signal::JobChanged(job) | Signal::JobOpened(job) => {
+                    self.book.forget(job);
+                    self.streams.forget(job);
+                }
+                Signal::Missed => self.book.forget_all(),
+                Signal::TasksReady { .. } | Signal::JobWanted(_) => {}
+            }
+        }
     }
 
     /// Makes everybody read a job again that may deliver now and could not before.

@@ -22,6 +22,10 @@ pub enum Signal {
     /// A job may deliver that could not before (it begins, or goes on after a pause): read it again, and
     /// look at the tasks of everybody online.
     JobOpened(JobNo),
+    /// A job wants to be expanded, begun, ended or cancelled by whoever carries it: see the engine's `ownership`.
+    JobWanted(JobNo),
+    /// Signals may have been lost on the way: read everything again, and look at everybody online.
+    Missed,
 }
 
 /// Carries signals.

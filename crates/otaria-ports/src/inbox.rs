@@ -11,6 +11,8 @@ use otaria_core::time::Timestamp;
 use crate::Unavailable;
 use crate::pusher::{Offer, Settled};
 
+pub mod contract;
+
 /// The answer to a device's `thing/ota/firmware/get`.
 #[derive(Clone, Debug)]
 pub struct Fetched {
@@ -122,7 +124,10 @@ impl Inbox for KeptInbox {
         let Some(file) = file else { return Ok(Err(NoBlock::NotOffered)) };
         let from = usize::try_from(asked.offset).unwrap_or(usize::MAX);
         let size = usize::try_from(asked.size).unwrap_or(usize::MAX);
-        if from >= file.len() {
+        if asked.file_id != STREAM_FILE_ID {
+            return Ok(Err(NoBlock::NotOffered));
+        }
+        if !(1..=BLOCK_MAX).contains(&asked.size) || from >= file.len() {
             return Ok(Err(NoBlock::OutOfRange));
         }
         let to = from.saturating_add(size).min(file.len());
@@ -133,5 +138,26 @@ impl Inbox for KeptInbox {
     async fn settled(&self, outcomes: Vec<Settled>) -> Result<(), Unavailable> {
         self.outcomes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(outcomes);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use otaria_core::ids::JobNo;
+    use otaria_core::shard::Shard;
+    use otaria_core::task::TaskKey;
+
+    use super::*;
+
+    #[test]
+    fn the_fake_keeps_the_contract() {
+        let (inbox, device, now) = (KeptInbox::default(), DeviceId::new(Shard(3), 1), Timestamp::EPOCH);
+        *inbox.file.lock().unwrap() = Some(Bytes::from_static(b"package"));
+        let offered = contract::Offered { device, stream_id: 1, file: b"package", now };
+        contract::blocks_are_the_file(&inbox, offered).now_or_never().unwrap();
+        contract::odd_blocks_are_refused(&inbox, offered).now_or_never().unwrap();
+        let key = TaskKey { device, job: JobNo(1), seq: 1 };
+        contract::repeats_and_strange_words_are_taken(&inbox, key, now).now_or_never().unwrap();
     }
 }

@@ -25,6 +25,9 @@ pub struct PaceWish {
     pub want: u32,
     /// Whether the job has never been paced, by anyone: it may begin at once. Wrong only on the safe side.
     pub fresh: bool,
+    /// When the job was made. Where several processes share the pace, `fresh` counts only for jobs that are
+    /// younger than the shared state: what was paced before that was lost may be forgotten.
+    pub created_at: Timestamp,
 }
 
 /// What a job was granted.
@@ -42,7 +45,8 @@ pub trait Pace: Send + Sync {
     /// Grants tokens, in the order of the wishes. Tokens that are not used are lost.
     async fn take(&self, wishes: &[PaceWish], now: Timestamp) -> Result<Vec<Grant>, Unavailable>;
 
-    /// Forgets jobs that have ended.
+    /// Forgets jobs that took nothing for two minutes or have ended. Where several processes share the pace
+    /// another one may still use it, and nothing is forgotten by this.
     async fn forget(&self, jobs: &[JobNo]) -> Result<(), Unavailable>;
 }
 
@@ -97,7 +101,8 @@ pub mod contract {
     fn wish(job: i64, want: u32) -> PaceWish {
         // 600 is above zero.
         let rate = PerMinute::new(600).unwrap();
-        PaceWish { job: JobNo(job), rate, rate_version: 1, want, fresh: true }
+        let created_at = Timestamp::from_millis(1_000_000);
+        PaceWish { job: JobNo(job), rate, rate_version: 1, want, fresh: true, created_at }
     }
 
     /// Whoever asks again and again for two minutes never gets more than the limit for any 60 s.

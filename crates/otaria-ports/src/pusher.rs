@@ -11,6 +11,8 @@ use otaria_core::time::Timestamp;
 
 use crate::Unavailable;
 
+pub mod contract;
+
 /// One file of a package as a device sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OfferedFile {

@@ -19,7 +19,7 @@ pub(crate) fn node_type_number(raw: i32) -> Option<i64> {
     (raw != 0).then(|| i64::from(raw) - 1)
 }
 
-fn node_type(product: &Product) -> i32 {
+pub(crate) fn node_type(product: &Product) -> i32 {
     let node = if product.new.node_type == 1 { v1::NodeType::Gateway } else { v1::NodeType::Device };
     node.into()
 }

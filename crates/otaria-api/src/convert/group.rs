@@ -1,15 +1,25 @@
 //! Groups and modules.
 
 use otaria_core::ids::iot_id;
-use otaria_engine::command::{GroupView, MemberParams, MemberView};
+use otaria_engine::command::{DynamicMember, GroupView, MemberParams, MemberView};
 use otaria_ports::store::{Group, Module, Product};
 use otaria_proto::v1;
 
-use super::{choice, count, instant, text, unless_empty};
+use super::{choice, count, device, instant, text, unless_empty};
 
 /// `GroupType` as the API spells it.
 pub(crate) fn kind(raw: i32) -> Option<String> {
     choice(raw, &["LINK_PLATFORM", "LINK_PLATFORM_DYNAMIC"])
+}
+
+/// A device's `Status` as the API spells it.
+pub(crate) fn device_status(raw: i32) -> Option<String> {
+    choice(raw, &["ONLINE", "OFFLINE", "UNACTIVE", "DISABLE"])
+}
+
+/// The rule of a dynamic group.
+pub(crate) fn expression(group: &Group) -> Option<String> {
+    group.new.expression.as_ref().map(ToString::to_string)
 }
 
 /// A count of what came in one call.
@@ -30,19 +40,22 @@ pub(crate) fn info(group: &Group) -> v1::GroupInfo {
         group_id: group.new.id.to_string(),
         group_name: group.new.name.clone(),
         group_desc: unless_empty(&group.new.description),
-        group_type: v1::GroupType::LinkPlatform.into(),
+        group_type: match group.new.expression {
+            Some(_) => v1::GroupType::LinkPlatformDynamic.into(),
+            None => v1::GroupType::LinkPlatform.into(),
+        },
         utc_create: Some(instant(group.created_at)),
     }
 }
 
 pub(crate) fn queried(view: GroupView) -> v1::QueryDeviceGroupInfoResponse {
-    let GroupView { group, active, online } = view;
+    let GroupView { group, devices, active, online } = view;
     v1::QueryDeviceGroupInfoResponse {
         group_id: group.new.id.to_string(),
         group_desc: unless_empty(&group.new.description),
+        dynamic_group_expression: expression(&group),
         group_name: group.new.name,
-        dynamic_group_expression: None,
-        device_count: count(group.device_count),
+        device_count: count(devices),
         device_active: count(active),
         device_online: count(online),
         utc_create: Some(instant(group.created_at)),
@@ -55,6 +68,22 @@ pub(crate) fn member(view: MemberView) -> v1::SimpleDeviceInfo {
         product_name: view.product_name,
         device_name: view.device.name.to_string(),
         iot_id: iot_id(view.device.id),
+    }
+}
+
+pub(crate) fn dynamic_member(view: DynamicMember) -> v1::DynamicGroupDevice {
+    let DynamicMember { device: member, product, status } = view;
+    v1::DynamicGroupDevice {
+        product_key: product.new.key.to_string(),
+        product_name: product.new.name.clone(),
+        device_name: member.name.to_string(),
+        iot_id: iot_id(member.id),
+        nickname: member.nickname,
+        category_key: None,
+        node_type: device::node_type(&product),
+        status: device::status(status).into(),
+        utc_active_time: member.active_at.map(instant),
+        utc_last_online_time: member.online_at.map(instant),
     }
 }
 

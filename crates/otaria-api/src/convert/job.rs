@@ -1,10 +1,12 @@
 //! Jobs.
 
-use otaria_core::job::{CancelFlags, JobKind, JobStatus, OverwriteMode, Target};
-use otaria_core::rules::{JobParams, StaticUpgradeParams, TagParams, UpdateJobParams, VerifyParams};
+use otaria_core::job::{CancelFlags, DynamicMode, JobKind, JobStatus, NewJob, OverwriteMode, Target};
+use otaria_core::rules::{
+    DynamicUpgradeParams, JobParams, StaticUpgradeParams, TagParams, UpdateJobParams, VerifyParams,
+};
 use otaria_core::task::{BulkAction, TaskStatus};
 use otaria_core::time::Timestamp;
-use otaria_engine::command::JobView;
+use otaria_engine::command::{JobView, dynamic_mode};
 use otaria_ports::store::{Job, RejectCause, RejectedLine, TaskCounts};
 use otaria_proto::v1;
 
@@ -69,6 +71,32 @@ pub(crate) fn static_params(request: v1::CreateOtaStaticUpgradeJobRequest) -> St
     }
 }
 
+pub(crate) fn dynamic_params(request: v1::CreateOtaDynamicUpgradeJobRequest) -> DynamicUpgradeParams {
+    DynamicUpgradeParams {
+        job: JobParams {
+            product_key: text(request.product_key),
+            firmware_id: text(request.firmware_id),
+            maximum_per_minute: request.maximum_per_minute.map(i64::from),
+            retry_interval: request.retry_interval.map(i64::from),
+            retry_count: request.retry_count.map(i64::from),
+            timeout_in_minutes: request.timeout_in_minutes.map(i64::from),
+            offer_timeout_in_minutes: request.offer_timeout_in_minutes.map(i64::from),
+            overwrite_mode: (request.overwrite_mode != 0).then(|| i64::from(request.overwrite_mode)),
+            multi_module_mode: request.multi_module_mode,
+            need_push: request.need_push,
+            need_confirm: request.need_confirm,
+            download_protocol: choice(request.download_protocol, &PROTOCOLS),
+            tag: tag_params(request.tag),
+            job_desc: None,
+            client_token: request.client_token,
+        },
+        src_version: request.src_version,
+        group_id: request.group_id,
+        group_type: choice(request.group_type, &GROUP_TYPES),
+        dynamic_mode: (request.dynamic_mode != 0).then(|| i64::from(request.dynamic_mode)),
+    }
+}
+
 pub(crate) fn update_params(request: v1::UpdateOtaJobRequest) -> UpdateJobParams {
     UpdateJobParams {
         maximum_per_minute: request.maximum_per_minute.map(i64::from),
@@ -99,8 +127,12 @@ pub(crate) const fn status(status: JobStatus) -> v1::JobStatus {
     }
 }
 
-const fn selection(target: &Target) -> v1::TargetSelection {
-    match target {
+/// Every dynamic job says `ALL`, as [`NewJob::target_selection`] has it.
+const fn selection(new: &NewJob) -> v1::TargetSelection {
+    if matches!(new.kind, JobKind::Dynamic) {
+        return v1::TargetSelection::All;
+    }
+    match &new.target {
         Target::All { .. } => v1::TargetSelection::All,
         Target::Names(_) | Target::ListFile { .. } => v1::TargetSelection::Specific,
         Target::Gray { .. } => v1::TargetSelection::Gray,
@@ -170,7 +202,7 @@ pub(crate) fn simple(job: &Job) -> v1::SimpleOtaJobInfo {
         job_status: status(job.status).into(),
         job_type: kind.into(),
         selection_type: by.into(),
-        target_selection: selection(&job.new.target).into(),
+        target_selection: selection(&job.new).into(),
         tags: tags(&job.new.tags),
         utc_create: Some(instant(job.created_at)),
         utc_modified: Some(instant(job.modified_at)),
@@ -226,13 +258,19 @@ pub(crate) fn queried(view: &JobView) -> v1::QueryOtaJobResponse {
         job_status: status(job.status).into(),
         job_type: kind.into(),
         selection_type: by.into(),
-        target_selection: selection(&new.target).into(),
+        target_selection: selection(new).into(),
         dest_version: view.firmware.new.dest_version.to_string(),
         src_versions: new.target.src_versions().iter().map(ToString::to_string).collect(),
         group_id,
         group_name: view.group_name.clone().unwrap_or_default(),
         gray_percent,
-        dynamic_mode: None,
+        dynamic_mode: dynamic_mode(job).map(|mode| {
+            let mode = match mode {
+                DynamicMode::NowAndLater => v1::DynamicMode::NowAndLater,
+                DynamicMode::LaterOnly => v1::DynamicMode::Later,
+            };
+            mode.into()
+        }),
         retry_interval: policy.retry.map(|retry| minutes(retry.interval)),
         retry_count: policy.retry.map(|retry| retry.count.into()),
         timeout_in_minutes: policy.timeout.map(minutes),

@@ -246,6 +246,20 @@ impl DeviceService for Devices {
         groups::create(&self.0, request).await.map(Response::new)
     }
 
+    async fn create_device_dynamic_group(
+        &self,
+        request: Request<v1::CreateDeviceDynamicGroupRequest>,
+    ) -> Result<Response<v1::CreateDeviceDynamicGroupResponse>, Status> {
+        groups::create_dynamic(&self.0, request).await.map(Response::new)
+    }
+
+    async fn query_dynamic_group_devices(
+        &self,
+        request: Request<v1::QueryDynamicGroupDevicesRequest>,
+    ) -> Result<Response<v1::QueryDynamicGroupDevicesResponse>, Status> {
+        groups::dynamic_devices(&self.0, request).await.map(Response::new)
+    }
+
     async fn update_device_group(
         &self,
         request: Request<v1::UpdateDeviceGroupRequest>,

@@ -47,6 +47,28 @@ impl OtaJobService for Jobs {
         }))
     }
 
+    async fn create_ota_dynamic_upgrade_job(
+        &self,
+        request: Request<v1::CreateOtaDynamicUpgradeJobRequest>,
+    ) -> Result<Response<v1::CreateOtaDynamicUpgradeJobResponse>, Status> {
+        let (caller, now, request) = self.0.open(request)?;
+        let params = convert::dynamic_params(request);
+        let made = self.0.commands.create_dynamic_job(&caller, now, &params).await.map_err(status_of)?;
+        Ok(Response::new(v1::CreateOtaDynamicUpgradeJobResponse {
+            job_id: made.job_id.to_string(),
+            utc_create: Some(instant(made.created_at)),
+        }))
+    }
+
+    async fn cancel_ota_strategy_by_job(
+        &self,
+        request: Request<v1::CancelOtaStrategyByJobRequest>,
+    ) -> Result<Response<v1::CancelOtaStrategyByJobResponse>, Status> {
+        let (caller, now, request) = self.0.open(request)?;
+        self.0.commands.cancel_strategy(&caller, now, &request.job_id).await.map_err(status_of)?;
+        Ok(Response::new(v1::CancelOtaStrategyByJobResponse {}))
+    }
+
     async fn query_ota_job(
         &self,
         request: Request<v1::QueryOtaJobRequest>,

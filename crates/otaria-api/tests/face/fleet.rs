@@ -1,6 +1,9 @@
 //! Devices with a firmware, and a job for them.
 
+use std::time::Duration;
+
 use otaria_engine::closer::Closer;
+use otaria_engine::ownership::Owner;
 use otaria_proto::v1::{self, TargetSelection};
 
 use crate::world::{Caller, START, World, firmware, product, register};
@@ -43,9 +46,11 @@ pub(crate) fn tasks_of(job_id: &str) -> v1::ListOtaTaskByJobRequest {
 }
 
 pub(crate) async fn close(world: &World) {
+    let ttl = Duration::from_secs(15);
+    let member = world.shell.deps.store.join(START, ttl).await.unwrap();
+    let owner = Owner::begin(world.shell.clone(), member, ttl, true, START).await.unwrap();
     let mut closer = Closer::new(world.shell.clone());
-    closer.survey().await.unwrap();
     for _ in 0..10 {
-        closer.tick(START).await.unwrap();
+        closer.tick(START, owner.owned()).await.unwrap();
     }
 }

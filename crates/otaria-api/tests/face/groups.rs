@@ -64,7 +64,7 @@ async fn a_group_is_filled_told_of_and_deleted() {
     let delete = v1::DeleteDeviceGroupRequest { group_id: id };
     devices.delete_device_group(delete.clone()).await.unwrap();
     let again = devices.delete_device_group(delete).await.unwrap_err();
-    assert_eq!(why(&again), because(Code::NotFound, "iot.ota.GroupNotFound", ""));
+    assert_eq!(why(&again), because(Code::NotFound, "iot.ota.GroupNotFound", "GroupId"));
     assert_eq!(devices.query_device_group_info(info).await.unwrap_err().code(), Code::NotFound);
 }
 
@@ -154,7 +154,7 @@ async fn jobs_for_groups_and_parts_name_what_they_are_for() {
     assert_eq!(job.task_counts.unwrap().queued, 1);
     let unknown = v1::CreateOtaStaticUpgradeJobRequest { group_id: Some("nobody".into()), ..for_group };
     let unknown = admin.jobs().create_ota_static_upgrade_job(unknown).await.unwrap_err();
-    assert_eq!(why(&unknown), because(Code::NotFound, "iot.ota.GroupNotFound", ""));
+    assert_eq!(why(&unknown), because(Code::NotFound, "iot.ota.GroupNotFound", "GroupId"));
 
     let gray = |percent: &str| v1::CreateOtaStaticUpgradeJobRequest {
         target_selection: TargetSelection::Gray.into(),

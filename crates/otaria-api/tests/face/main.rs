@@ -3,6 +3,7 @@
 mod access;
 mod applies;
 mod devices;
+mod dynamic;
 mod firmware;
 mod fleet;
 mod groups;

@@ -2,6 +2,7 @@
 
 use super::text::{free, given, name, required};
 use super::{Code, Refusal};
+use crate::expression::GroupExpression;
 use crate::ids::{GroupId, ModuleName};
 
 /// Devices in one call that fills or empties a group.
@@ -30,28 +31,75 @@ pub struct GroupDraft {
     pub parent: Option<GroupId>,
 }
 
+/// `CreateDeviceDynamicGroup` as a face received it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is the parameter of its name")]
+pub struct DynamicGroupParams {
+    pub group_name: Option<String>,
+    pub group_desc: Option<String>,
+    pub dynamic_group_expression: Option<String>,
+}
+
+/// A dynamic group to be made, valid by construction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DynamicGroupDraft {
+    /// 4–30 characters.
+    pub name: String,
+    /// At most 100 characters.
+    pub description: String,
+    /// Who belongs to it.
+    pub expression: GroupExpression,
+}
+
 impl GroupParams {
     /// Makes a valid group of them.
     ///
     /// # Errors
     /// Names the first parameter that breaks a rule.
     pub fn parse(&self) -> Result<GroupDraft, Refusal> {
-        let text = required("GroupName", self.group_name.as_ref())?;
-        if text.chars().any(char::is_control) {
-            let rule = "must not hold control characters";
-            return Err(Refusal::invalid(Code::InvalidParameter, "GroupName", rule));
-        }
         Ok(GroupDraft {
-            name: free("GroupName", Code::InvalidParameter, text, 4, 30)?,
-            description: match given(self.group_desc.as_ref()) {
-                Some(text) => free("GroupDesc", Code::InvalidParameter, text, 1, DESC_MAX_CHARS)?,
-                None => String::new(),
-            },
+            name: group_name(self.group_name.as_ref())?,
+            description: group_desc_if_given(self.group_desc.as_ref())?,
             parent: match given(self.super_group_id.as_ref()) {
                 Some(text) => Some(name("SuperGroupId", Code::GroupNotFound, text, GroupId::parse)?),
                 None => None,
             },
         })
+    }
+}
+
+impl DynamicGroupParams {
+    /// Makes a valid dynamic group of them.
+    ///
+    /// # Errors
+    /// Names the first parameter that breaks a rule; of an expression also where it does.
+    pub fn parse(&self) -> Result<DynamicGroupDraft, Refusal> {
+        let parameter = "DynamicGroupExpression";
+        Ok(DynamicGroupDraft {
+            name: group_name(self.group_name.as_ref())?,
+            description: group_desc_if_given(self.group_desc.as_ref())?,
+            expression: GroupExpression::parse(required(parameter, self.dynamic_group_expression.as_ref())?)
+                .map_err(|bad| {
+                    let rule = format_args!("is no rule: {bad}");
+                    Refusal::invalid(Code::InvalidParameter, parameter, rule)
+                })?,
+        })
+    }
+}
+
+fn group_name(text: Option<&String>) -> Result<String, Refusal> {
+    let text = required("GroupName", text)?;
+    if text.chars().any(char::is_control) {
+        let rule = "must not hold control characters";
+        return Err(Refusal::invalid(Code::InvalidParameter, "GroupName", rule));
+    }
+    free("GroupName", Code::InvalidParameter, text, 4, 30)
+}
+
+fn group_desc_if_given(text: Option<&String>) -> Result<String, Refusal> {
+    match given(text) {
+        Some(text) => free("GroupDesc", Code::InvalidParameter, text, 1, DESC_MAX_CHARS),
+        None => Ok(String::new()),
     }
 }
 
@@ -141,6 +189,23 @@ mod tests {
         let parent = GroupParams { super_group_id: Some("?".into()), ..params("room", "") };
         assert_eq!(parent.parse().unwrap_err().parameter, "SuperGroupId");
         assert_eq!(group_desc(None).unwrap_err().code_text(), "MissingGroupDesc");
+    }
+
+    #[test]
+    fn a_dynamic_group_says_where_its_rule_is_wrong() {
+        let params = |rule: &str| DynamicGroupParams {
+            group_name: Some("pumps".into()),
+            group_desc: None,
+            dynamic_group_expression: Some(rule.into()),
+        };
+        let good = r#"name like "pump%""#;
+        assert_eq!(params(good).parse().unwrap().expression.as_str(), good);
+        let bad = params("name ~ \"pump%\"").parse().unwrap_err();
+        assert_eq!(bad.code_text(), "InvalidDynamicGroupExpression");
+        assert!(bad.rule.contains("at character 6"), "{}", bad.rule);
+        assert_eq!(params("").parse().unwrap_err().code_text(), "MissingDynamicGroupExpression");
+        let short = DynamicGroupParams { group_name: Some("abc".into()), ..params(good) };
+        assert_eq!(short.parse().unwrap_err().parameter, "GroupName");
     }
 
     #[test]

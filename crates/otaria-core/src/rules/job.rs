@@ -13,7 +13,7 @@ use super::text::{free, given, name, required};
 use super::{Code, Limits, Refusal};
 use crate::firmware::{FirmwareEvent, FirmwareRefusal};
 use crate::ids::{ClientToken, FirmwareId, ProductKey};
-use crate::job::{DownloadProtocol, FirmwareFacts, JobKind, NewJob, Schedule, Target};
+use crate::job::{DownloadProtocol, DynamicMode, FirmwareFacts, JobKind, NewJob, Schedule, Target};
 use crate::time::Timestamp;
 
 /// Bytes of a package at most that devices download over MQTT.
@@ -84,37 +84,6 @@ pub struct DynamicUpgradeParams {
     pub group_id: Option<String>,
     pub group_type: Option<String>,
     pub dynamic_mode: Option<i64>,
-}
-
-/// Which devices a dynamic job is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DynamicMode {
-    /// 1: those that match now, and those that will.
-    #[default]
-    NowAndLater,
-    /// 2: only those that inform a matching version from now on.
-    LaterOnly,
-}
-
-impl DynamicMode {
-    /// The number on the wire and in the store.
-    #[must_use]
-    pub const fn code(self) -> i64 {
-        match self {
-            Self::NowAndLater => 1,
-            Self::LaterOnly => 2,
-        }
-    }
-
-    /// Reads the number.
-    #[must_use]
-    pub const fn from_code(code: i64) -> Option<Self> {
-        match code {
-            1 => Some(Self::NowAndLater),
-            2 => Some(Self::LaterOnly),
-            _ => None,
-        }
-    }
 }
 
 /// A dynamic job to be made.

@@ -27,7 +27,9 @@ impl Commands {
     ) -> Result<(), CommandError> {
         caller.needs(Role::Operator)?;
         self.ask(caller, now, job_id, &BulkFilter::confirm(), |job| {
-            if job.status.is_ended() || !job.new.schedule.is_open(now) {
+            // The tasks of a dynamic job outlive its strategy.
+            let is_over = job.status.is_ended() && !job.status.delivers(job.new.kind);
+            if is_over || !job.new.schedule.is_open(now) {
                 let message = "the job has ended, or is outside its schedule";
                 return Err(CommandError::not_allowed(Code::JobStatusNotAllowed, message));
             }

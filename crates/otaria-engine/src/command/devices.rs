@@ -34,6 +34,9 @@ pub enum DeviceStatus {
 }
 
 impl DeviceStatus {
+    /// All of them.
+    pub(super) const ALL: [Self; 4] = [Self::Online, Self::Offline, Self::Unactive, Self::Disable];
+
     /// The name on every wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -45,7 +48,7 @@ impl DeviceStatus {
         }
     }
 
-    fn of(device: &Device, session: Option<i64>) -> Self {
+    pub(super) fn of(device: &Device, session: Option<i64>) -> Self {
         match (device.enabled, session, device.active_at) {
             (false, _, _) => Self::Disable,
             (true, Some(_), _) => Self::Online,

@@ -2,7 +2,9 @@
 
 use otaria_core::firmware::FirmwareEvent;
 use otaria_core::ids::{FirmwareId, JobId, ProductKey};
-use otaria_core::job::{CancelFlags, FirmwareFacts, JobEvent, JobKind, JobStatus, NewJob, Target};
+use otaria_core::job::{
+    CancelFlags, DynamicMode, FirmwareFacts, JobEvent, JobKind, JobStatus, NewJob, Target,
+};
 use otaria_core::link::{Link, Linked, sign};
 use otaria_core::rules::{Code, Package, Refusal, StaticUpgradeParams, VerifyParams, fits};
 use otaria_core::task::CancelCause;
@@ -13,6 +15,7 @@ use otaria_ports::store::{
 };
 use sha2::{Digest, Sha256};
 
+use super::dynamic::not_joined;
 use super::{Caller, Commands};
 use crate::error::CommandError;
 use crate::expander;
@@ -77,7 +80,7 @@ impl Commands {
     ) -> Result<NewJobAnswer, CommandError> {
         caller.needs(Role::Operator)?;
         let new = params.parse(&self.deps().limits)?;
-        self.create_job(caller, now, new).await
+        self.create_job(caller, now, new, None).await
     }
 
     /// CreateOTAStaticUpgradeJob. Answers as soon as the job is durable and its first lines are expanded,
@@ -93,14 +96,16 @@ impl Commands {
     ) -> Result<NewJobAnswer, CommandError> {
         caller.needs(Role::Operator)?;
         let new = params.parse(now, &self.deps().limits)?;
-        self.create_job(caller, now, new).await
+        self.create_job(caller, now, new, None).await
     }
 
-    async fn create_job(
+    /// Makes a job; a dynamic one has its mode.
+    pub(super) async fn create_job(
         &self,
         caller: &Caller,
         now: Timestamp,
         new: NewJob,
+        mode: Option<DynamicMode>,
     ) -> Result<NewJobAnswer, CommandError> {
         let product = self.own_product(caller, &new.product).await?;
         let firmware = self.own_firmware(caller, &new.firmware).await?;
@@ -108,8 +113,15 @@ impl Commands {
             let rule = "names a firmware of another product";
             return Err(Refusal::invalid(Code::FirmwareNotFound, "FirmwareId", rule).into());
         }
-        let source = self.source_of(caller, &product, &new.target).await?;
-        let digest = Sha256::digest(format!("{new:?}")).into();
+        let source = match mode {
+            Some(mode) => self.standing_source(caller, &new.target, mode).await?,
+            None => self.source_of(caller, &product, &new.target).await?,
+        };
+        let digest = Sha256::digest(match mode {
+            Some(mode) => format!("{new:?} {mode:?}"),
+            None => format!("{new:?}"),
+        })
+        .into();
         let status = firmware.status;
         let after = match new.kind {
             JobKind::Verify => status.on(FirmwareEvent::VerifyJobMade).unwrap_or(status),
@@ -210,7 +222,7 @@ impl Commands {
             // Who is in is frozen in the transaction that makes the job.
             Target::Gray { .. } => Ok(SourceKind::Part { matching: 0, count: 0, last: None }),
             Target::Group { group_id } => {
-                let group = self.own_group(caller, "GroupId", group_id).await?;
+                let group = self.own_static_group(caller, "GroupId", group_id).await?;
                 Ok(SourceKind::Group { group: group.no, upto: 0 })
             }
         }
@@ -443,6 +455,9 @@ fn other_body() -> CommandError {
 }
 
 fn not_created(error: StoreError) -> CommandError {
+    if let Some(refused) = not_joined(&error) {
+        return refused;
+    }
     match error {
         StoreError::Exists { .. } => other_body(),
         StoreError::NotFound { what: "group" } => {

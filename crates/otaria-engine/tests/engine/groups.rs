@@ -114,7 +114,7 @@ fn a_group_of_somebody_else_is_not_found() {
     let mine = make(&world, "mine");
     world.turn_to_another_account();
     let foreign = world.try_create(&for_group(&world, &mine)).unwrap_err();
-    assert_eq!(code(foreign), (Code::GroupNotFound, String::new()));
+    assert_eq!(code(foreign), (Code::GroupNotFound, "GroupId".into()));
     let commands = &world.process.commands;
     let filled = run(commands.add_to_group(
         &world.caller,

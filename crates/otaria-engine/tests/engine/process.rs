@@ -62,7 +62,6 @@ pub(crate) struct Process {
     pub(crate) dispatcher: Dispatcher,
     expander: Expander,
     closer: Closer,
-    surveyed: [bool; 2],
     news: Arc<Bell>,
     member: Member,
     /// When each loop is to be run next.
@@ -108,7 +107,6 @@ impl Process {
             dispatcher: Dispatcher::new(Arc::clone(&shell), now),
             expander: Expander::new(Arc::clone(&shell)),
             closer: Closer::new(Arc::clone(&shell)),
-            surveyed: [false; 2],
             news,
             member,
             due: [now; 5],
@@ -165,18 +163,8 @@ impl Process {
             Loop::Owner => run(self.owner.tick(now)),
             Loop::Dispatcher => run(self.dispatcher.tick(now, &owned)),
             Loop::Overdue => run(overdue::tick(&self.shell, now, &owned)),
-            Loop::Expander if !self.surveyed[0] => {
-                run(self.expander.survey())?;
-                self.surveyed[0] = true;
-                Ok(Wake::Now)
-            }
-            Loop::Expander => run(self.expander.tick(now)),
-            Loop::Closer if !self.surveyed[1] => {
-                run(self.closer.survey())?;
-                self.surveyed[1] = true;
-                Ok(Wake::Now)
-            }
-            Loop::Closer => run(self.closer.tick(now)),
+            Loop::Expander => run(self.expander.tick(now, &owned)),
+            Loop::Closer => run(self.closer.tick(now, &owned)),
         }
     }
 

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use otaria_core::job::{JobKind, JobStatus, Tag, Target};
-use otaria_core::rules::{JobParams, Refusal, StaticUpgradeParams, TagParams, UpdateJobParams, VerifyParams};
-use otaria_engine::command::{JobView, NewJobAnswer};
+use otaria_core::job::{DynamicMode, JobKind, JobStatus, Tag, Target};
+use otaria_core::rules::{
+    DynamicUpgradeParams, JobParams, Refusal, StaticUpgradeParams, TagParams, UpdateJobParams, VerifyParams,
+};
+use otaria_engine::command::{JobView, NewJobAnswer, dynamic_mode};
 use otaria_ports::store::Job;
 
 use super::{Call, Done};
@@ -36,6 +38,23 @@ pub(super) async fn create_static(call: &Call<'_>) -> Done {
         schedule_finish_time: params.int("ScheduleFinishTime")?,
     };
     Ok(created(&call.commands().create_static_job(&call.caller, call.now, &params).await?))
+}
+
+pub(super) async fn create_dynamic(call: &Call<'_>) -> Done {
+    let params = &call.params;
+    let params = DynamicUpgradeParams {
+        job: job_params(params)?,
+        src_version: params.list("SrcVersion"),
+        group_id: params.owned("GroupId"),
+        group_type: params.owned("GroupType"),
+        dynamic_mode: params.int("DynamicMode")?,
+    };
+    Ok(created(&call.commands().create_dynamic_job(&call.caller, call.now, &params).await?))
+}
+
+pub(super) async fn cancel_strategy(call: &Call<'_>) -> Done {
+    call.commands().cancel_strategy(&call.caller, call.now, call.id("JobId")).await?;
+    Ok(Fields::new())
 }
 
 fn job_params(params: &Params) -> Result<JobParams, Refusal> {
@@ -111,7 +130,7 @@ fn row(job: &Job) -> Fields {
         .with("JobStatus", status(job.status))
         .with("JobType", kind(new.kind))
         .with("SelectionType", selection(new.kind))
-        .with("TargetSelection", new.target.selection())
+        .with("TargetSelection", new.target_selection())
         .with("FirmwareId", new.firmware.as_str())
         .with("ProductKey", new.product.as_str())
         .and(tags(&new.tags))
@@ -134,7 +153,7 @@ fn queried(view: &JobView) -> Fields {
         .with("JobStatus", status(job.status))
         .with("JobType", kind(new.kind))
         .with("SelectionType", selection(new.kind))
-        .with("TargetSelection", new.target.selection())
+        .with("TargetSelection", new.target_selection())
         .with("FirmwareId", new.firmware.as_str())
         .with("Name", view.firmware.new.name.as_str())
         .with("DestVersion", view.firmware.new.dest_version.as_str())
@@ -162,6 +181,7 @@ fn optional(view: &JobView) -> Fields {
         Target::All { .. } | Target::Names(_) | Target::ListFile { .. } | Target::Group { .. } => None,
     };
     Fields::new()
+        .with_some("DynamicMode", dynamic_mode(job).map(DynamicMode::code))
         .with_some("GrayPercent", gray_percent)
         .with_some("RetryInterval", policy.retry.map(|retry| minutes(retry.interval)))
         .with_some("RetryCount", policy.retry.map(|retry| retry.count))

@@ -2,6 +2,7 @@
 
 mod client;
 mod devices;
+mod dynamic;
 mod gate;
 mod jobs;
 mod recorded;

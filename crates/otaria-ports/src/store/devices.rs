@@ -160,6 +160,9 @@ pub trait Devices: Send + Sync {
     /// Registers devices of one product in one transaction: `None` for a name that is taken (also twice
     /// in the call). At most 20,000 a call. Ids hold the shard of (product key, name) and a growing `n`.
     /// `NotFound` when there is no such product.
+    ///
+    /// Whoever matches a dynamic job of [`otaria_core::job::DynamicMode::NowAndLater`] without a version joins it,
+    /// as by [`super::Tasks::take_reports`].
     async fn register_devices(
         &self,
         product: &Product,

@@ -1,9 +1,11 @@
-//! Static groups: sets of devices of one account, of any of its products.
+//! Groups: sets of devices of one account, of any of its products. A static group is a list; a dynamic one is a
+//! rule (`otaria_core::expression`), and nothing is kept for its members.
 //!
 //! Invariant: a job keeps the members that its group had when the job was made. Each change of a membership
 //! draws a number; who was in at a number can be told until no expansion asks for it any more.
 
 use async_trait::async_trait;
+use otaria_core::expression::GroupExpression;
 use otaria_core::ids::{AccountNo, DeviceId, DeviceName, GroupId, GroupNo, ModuleName, ProductNo};
 use otaria_core::time::Timestamp;
 
@@ -23,8 +25,10 @@ pub struct NewGroup {
     pub name: String,
     /// Free text, at most 100 characters.
     pub description: String,
-    /// The group that it stands in.
+    /// The group that it stands in; a dynamic one stands in none.
     pub parent: Option<GroupNo>,
+    /// Of a dynamic group: its rule.
+    pub expression: Option<GroupExpression>,
 }
 
 /// A group.
@@ -34,7 +38,7 @@ pub struct Group {
     pub no: GroupNo,
     /// What it was made as; its description as it is now.
     pub new: NewGroup,
-    /// Devices in it: a kept count.
+    /// Devices in it: a kept count. 0 for a dynamic group, whose members are nobody's list.
     pub device_count: u64,
     /// When it was made.
     pub created_at: Timestamp,
@@ -47,6 +51,8 @@ pub struct GroupFilter {
     pub name: Option<String>,
     /// That stand in this one.
     pub parent: Option<GroupNo>,
+    /// Only dynamic ones, or only static ones.
+    pub dynamic: Option<bool>,
 }
 
 /// What became of devices that were to be added.
@@ -88,7 +94,7 @@ pub trait Groups: Send + Sync {
         limit: usize,
     ) -> Result<(Vec<Group>, u64), StoreError>;
 
-    /// Adds devices, each once; unknown ones are passed over. `NotFound` when there is no such group. At
+    /// Adds devices, each once; unknown ones are passed over. `NotFound` when there is no such static group. At
     /// most [`super::BATCH_MAX`].
     async fn add_to_group(&self, group: GroupNo, devices: &[DeviceId]) -> Result<AddedToGroup, StoreError>;
 

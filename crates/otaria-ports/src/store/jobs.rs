@@ -1,12 +1,13 @@
 //! Jobs, their expansion and their end.
 
 use async_trait::async_trait;
+use otaria_core::expression::GroupExpression;
 use otaria_core::firmware::FirmwareStatus;
 use otaria_core::gray::Last;
 use otaria_core::ids::{
     AccountNo, ClientToken, DeviceId, FirmwareId, FirmwareNo, GroupNo, JobId, JobNo, ProductNo,
 };
-use otaria_core::job::{JobStatus, JobUpdate, NewJob};
+use otaria_core::job::{DynamicMode, JobStatus, JobUpdate, NewJob};
 use otaria_core::task::{BulkFilter, CancelCause, TaskStatus};
 use otaria_core::time::Timestamp;
 
@@ -42,6 +43,25 @@ pub enum SourceKind {
         /// Its membership number then. Filled in by [`Jobs::create_job`].
         upto: i64,
     },
+    /// The devices of the product that match, of a dynamic job: by their versions, and by the rule of a group
+    /// if it is for one. Only [`DynamicMode::NowAndLater`] is expanded, over the devices that are there when
+    /// the job is made; who matches later comes with [`super::Tasks::take_reports`] and
+    /// [`super::Devices::register_devices`].
+    Standing {
+        /// Which of them.
+        mode: DynamicMode,
+        /// The group that it is for.
+        group: Option<StandingGroup>,
+    },
+}
+
+/// The dynamic group of a dynamic job. Its rule is kept with the job, so it outlives the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StandingGroup {
+    /// The group.
+    pub no: GroupNo,
+    /// Its rule.
+    pub expression: GroupExpression,
 }
 
 /// How far an expansion has come. Moves in the transaction of the tasks it accounts for.
@@ -53,7 +73,7 @@ pub struct Cursor {
     pub offset: u64,
     /// Slices of that chunk that are written.
     pub slice: u32,
-    /// For [`SourceKind::Product`] and [`SourceKind::Part`]: the name after which to go on; for
+    /// For [`SourceKind::Product`], [`SourceKind::Part`] and [`SourceKind::Standing`]: the name after which to go on; for
     /// [`SourceKind::Group`] the id.
     pub after: Option<String>,
 }
@@ -339,7 +359,12 @@ pub trait Jobs: Send + Sync {
     /// For [`SourceKind::Part`] it counts, by kept counts, the devices that match target and package in this
     /// moment (see `otaria_core::scope`); from then on [`super::Devices::scan_drawn`] tells who they are. For
     /// [`SourceKind::Group`] it draws the membership number; `NotFound{what: "group"}` when the account has
-    /// no such group.
+    /// no such group, or not one of that kind.
+    ///
+    /// A dynamic job takes devices from this commit on (I16): `Exists{what: "dynamic job"}` while another one of
+    /// the firmware does. `Conflict{what: "overwrite mode"}` or `Conflict{what: "multi-module mode"}` while
+    /// another one of the same group does that says otherwise there. One that is not to be expanded has its
+    /// expansion complete at once.
     async fn create_job(&self, job: &CreateJob, now: Timestamp) -> Result<CreatedJob, StoreError>;
 
     /// The job that a client token of an account made, and the digest of what was asked for then.
@@ -410,6 +435,11 @@ pub trait Jobs: Send + Sync {
     /// of the same module and those of jobs without it. They are replaced, all of them, when none is
     /// `IN_PROGRESS` and each may be: by OverwriteMode 2, or with MultiModuleMode by the same module.
     /// Otherwise the new task is made as `FAILED`, busy, and they stay.
+    ///
+    /// Of a dynamic job: a task of an earlier dynamic job that is not `IN_PROGRESS` is replaced whatever the
+    /// OverwriteMode; a device with an open task of a later one counts as skipped (the latest wins); a device
+    /// that came by itself meanwhile is no line; those that need none are counted and not kept. `Conflict`
+    /// when its strategy was cancelled: its expansion is complete then.
     async fn expand(&self, slice: &Slice, now: Timestamp) -> Result<SliceOutcome, StoreError>;
 
     /// Rejected lines of a job after the `after`th, at most `limit`.
@@ -424,7 +454,8 @@ pub trait Jobs: Send + Sync {
     /// and nothing moves, when the firmware is not in the status that the change names.
     ///
     /// The first move to `IN_PROGRESS` sets `started_at`; `ended_at` is set by a move to an ended status
-    /// and taken back by one from there.
+    /// and taken back by one from there. When a dynamic job ends it takes no more devices, and its expansion
+    /// is complete.
     async fn move_job(&self, change: &JobMove, now: Timestamp) -> Result<bool, StoreError>;
 
     /// Tasks of a job by status: kept counts, summed.

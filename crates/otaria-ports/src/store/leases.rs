@@ -45,6 +45,9 @@ pub trait Leases: Send + Sync {
     /// Stays for another `ttl`; `false` when the membership has run out, also if nobody noticed, or ended.
     async fn renew(&self, member: Member, now: Timestamp, ttl: Duration) -> Result<bool, StoreError>;
 
+    /// Who takes part now, by number.
+    async fn members(&self, now: Timestamp) -> Result<Vec<Member>, StoreError>;
+
     /// Leaves; the member's shards are free at once.
     async fn leave(&self, member: Member) -> Result<(), StoreError>;
 
@@ -56,6 +59,10 @@ pub trait Leases: Send + Sync {
         shards: &[Shard],
         now: Timestamp,
     ) -> Result<Vec<ShardLease>, StoreError>;
+
+    /// Gives up those of `shards` that the member owns: they are free at once, and it writes nothing under them
+    /// any more.
+    async fn release_shards(&self, member: Member, shards: &[Shard]) -> Result<(), StoreError>;
 
     /// All leases, by shard; a shard that was left is not there or has an owner that is not alive.
     async fn shard_leases(&self, now: Timestamp) -> Result<Vec<ShardLease>, StoreError>;

@@ -19,6 +19,7 @@ mod jobs;
 mod leases;
 mod modules;
 mod nonces;
+mod standing;
 mod tables;
 mod tasks;
 #[cfg(test)]

@@ -124,6 +124,15 @@ pub struct TaskFilter {
     pub devices: Vec<DeviceName>,
 }
 
+/// What became of a batch of reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReportsTaken {
+    /// For each change whether it was written.
+    pub written: Vec<bool>,
+    /// Devices whose new tasks in dynamic jobs may be pushed (`QUEUED`), sorted.
+    pub joined: Vec<(JobNo, DeviceId)>,
+}
+
 /// A page of tasks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskPage {
@@ -204,12 +213,17 @@ pub trait Tasks: Send + Sync {
     /// Keeps versions (newer than what is kept) and writes what reports made of tasks, together; says for
     /// each task whether it was written. A version is kept whatever becomes of tasks; those of unknown
     /// devices are passed over.
+    ///
+    /// Then a device joins the latest of the dynamic jobs that take devices and match product, module, version
+    /// (see `otaria_core::scope`) and, if the job is for a group, its rule: it gets a task there unless it has
+    /// one, open or not. Tasks in its way (see [`super::Jobs::expand`]) are replaced where they may be;
+    /// otherwise nothing is made, and the device's next report asks again.
     async fn take_reports(
         &self,
         versions: &[VersionReport],
         changes: &[TaskChange],
         now: Timestamp,
-    ) -> Result<Vec<bool>, StoreError>;
+    ) -> Result<ReportsTaken, StoreError>;
 
     /// A page of a job's tasks after the `after`th, at most `limit`, which is at least 1.
     async fn list_tasks(

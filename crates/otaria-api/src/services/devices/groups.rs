@@ -1,8 +1,8 @@
 //! Groups.
 
 use otaria_core::ids::{DeviceId, GroupNo};
-use otaria_core::rules::GroupParams;
-use otaria_engine::command::{DeviceRef, GroupListParams};
+use otaria_core::rules::{DynamicGroupParams, GroupParams};
+use otaria_engine::command::{DeviceRef, DynamicMemberParams, DynamicPlace, GroupListParams};
 use otaria_proto::v1;
 use tonic::{Request, Status};
 
@@ -26,6 +26,26 @@ pub(super) async fn create(
         group_id: group.new.id.to_string(),
         group_name: group.new.name,
         group_desc: unless_empty(&group.new.description),
+        utc_create: Some(instant(group.created_at)),
+    })
+}
+
+pub(super) async fn create_dynamic(
+    shared: &Shared,
+    request: Request<v1::CreateDeviceDynamicGroupRequest>,
+) -> Result<v1::CreateDeviceDynamicGroupResponse, Status> {
+    let (caller, now, request) = shared.open(request)?;
+    let params = DynamicGroupParams {
+        group_name: text(request.group_name),
+        group_desc: request.group_desc,
+        dynamic_group_expression: text(request.dynamic_group_expression),
+    };
+    let group = shared.commands.create_dynamic_group(&caller, now, &params).await.map_err(status_of)?;
+    Ok(v1::CreateDeviceDynamicGroupResponse {
+        group_id: group.new.id.to_string(),
+        group_desc: unless_empty(&group.new.description),
+        dynamic_group_expression: convert::expression(&group).unwrap_or_default(),
+        group_name: group.new.name,
         utc_create: Some(instant(group.created_at)),
     })
 }
@@ -148,6 +168,41 @@ pub(super) async fn devices(
     let answer = page.answer(listed.total, listed.next.map(|next| next.0));
     Ok(v1::QueryDeviceListByDeviceGroupResponse {
         devices: listed.rows.into_iter().map(convert::member).collect(),
+        next_page_token: answer.next_page_token,
+        current_page: answer.current_page,
+        page_size: answer.page_size,
+        page_count: answer.page_count,
+        total: answer.total,
+    })
+}
+
+pub(super) async fn dynamic_devices(
+    shared: &Shared,
+    request: Request<v1::QueryDynamicGroupDevicesRequest>,
+) -> Result<v1::QueryDynamicGroupDevicesResponse, Status> {
+    let (caller, _, request) = shared.open(request)?;
+    let asked = Asked {
+        size: request.page_size,
+        token: &request.page_token,
+        number: request.current_page,
+        by_number_max: 50,
+    };
+    let params = DynamicMemberParams {
+        group_id: text(request.group_id),
+        product_key: request.product_key,
+        device_name: request.device_name,
+        fuzzy_name: request.fuzzy_name,
+        status: convert::device_status(request.status),
+    };
+    let filters = format!("{params:?}");
+    let list = ["QueryDynamicGroupDevices", &filters];
+    let page: Page<DynamicPlace> = Page::read(asked, &list, DynamicPlace::parse)?;
+    let (after, skip, limit) = (page.after.as_ref(), page.skip, page.size);
+    let listed = shared.commands.devices_of_dynamic_group(&caller, &params, after, skip, limit).await;
+    let listed = listed.map_err(status_of)?;
+    let answer = page.answer(listed.total, listed.next);
+    Ok(v1::QueryDynamicGroupDevicesResponse {
+        devices: listed.rows.into_iter().map(convert::dynamic_member).collect(),
         next_page_token: answer.next_page_token,
         current_page: answer.current_page,
         page_size: answer.page_size,

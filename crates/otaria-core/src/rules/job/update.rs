@@ -22,7 +22,7 @@ impl UpdateJobParams {
     /// # Errors
     /// Names the first parameter that breaks a rule.
     pub fn parse(&self, job: &NewJob, limits: &Limits) -> Result<JobUpdate, Refusal> {
-        let selection = job.target.selection();
+        let selection = job.target_selection();
         if given(self.target_selection.as_ref()).is_some_and(|wanted| wanted != selection) {
             let rule = format!("is {selection} for this job and cannot be changed");
             return Err(Refusal::invalid(Code::InvalidTargetSelection, "TargetSelection", rule));

@@ -93,7 +93,7 @@ impl Commands {
         skip: usize,
         limit: usize,
     ) -> Result<Listed<MemberView, DeviceId>, CommandError> {
-        let group = self.own_group(caller, "GroupId", group_id).await?;
+        let group = self.own_static_group(caller, "GroupId", group_id).await?;
         let rows = self.deps().store.devices_of_group(group.no, after, skip, limit + 1).await?;
         let Listed { rows, total, next } = Listed::cut(rows, group.device_count, limit, |last| last.id);
         let mut products: BTreeMap<ProductNo, (ProductKey, String)> = BTreeMap::new();
@@ -136,7 +136,7 @@ impl Commands {
         devices: &[MemberParams],
     ) -> Result<(Group, Vec<DeviceId>), CommandError> {
         let named = members(devices)?;
-        let group = self.own_group(caller, "GroupId", group_id).await?;
+        let group = self.own_static_group(caller, "GroupId", group_id).await?;
         let mut found = BTreeSet::new();
         for (key, names) in named {
             let product = self.deps().store.product(&key).await?;

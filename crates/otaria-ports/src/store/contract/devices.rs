@@ -6,7 +6,9 @@ use otaria_core::task::ReportOrder;
 
 use super::assert_refused;
 use super::world::{World, at, device_name, informed, module, new_device, new_job, new_product};
-use crate::store::{AuthRow, Candidate, ModuleVersion, NewDevice, Product, Store, VersionReport};
+use crate::store::{
+    AuthRow, Candidate, ModuleVersion, NewDevice, Product, ReportsTaken, Store, VersionReport,
+};
 
 fn report(device: DeviceId, module_name: &str, version: &str, session: i64, n: u32) -> VersionReport {
     let at = at(session * 100 + i64::from(n));
@@ -182,7 +184,7 @@ pub async fn an_older_version_does_not_replace_a_newer_one(store: &dyn Store) {
         (3, 1, "0.1", "0.1"),
     ] {
         let news = [report(device, "default", version, session, n)];
-        assert_eq!(store.take_reports(&news, &[], at(1)).await.unwrap(), []);
+        assert_eq!(store.take_reports(&news, &[], at(1)).await.unwrap(), ReportsTaken::default());
         let versions = store.module_versions(&[device]).await.unwrap();
         assert_eq!(versions.len(), 1);
         assert_eq!(versions[0].version, informed(kept), "after {session}.{n}");

@@ -95,7 +95,7 @@ pub async fn a_task_tells_its_moves_in_order(store: &dyn Store, events: &KeptEve
     let task = world.task(&job, devices[0]).await;
     let progress = TaskEvent::Progress { percent: Percent::new(40).unwrap() };
     let progress = TaskChange { desc: Some("loading".into()), ..next(&task, &progress, at(4)) };
-    assert_eq!(store.take_reports(&[], &[progress], at(4)).await.unwrap(), [true]);
+    assert_eq!(store.take_reports(&[], &[progress], at(4)).await.unwrap().written, [true]);
     let task = world.task(&job, devices[0]).await;
     let late = at(10_000);
     let timeout = next(&task, &TaskEvent::DeadlinePassed, late);

@@ -16,6 +16,7 @@ fn new_group(account: AccountNo, id: &str) -> NewGroup {
         name: format!("name of {id}"),
         description: "what it is".to_owned(),
         parent: None,
+        expression: None,
     }
 }
 
@@ -95,9 +96,9 @@ pub async fn groups_are_filtered_and_paged(store: &dyn Store) {
     assert_eq!((names, total), (vec!["b1".to_owned(), "a2".to_owned()], 4));
     let (names, _, total) = list(GroupFilter::default(), Some(rows[1].no), 1, 9).await;
     assert_eq!((names, total), (vec!["outer".to_owned()], 4));
-    let begins = GroupFilter { name: Some("a".into()), parent: Some(outer.no) };
+    let begins = GroupFilter { name: Some("a".into()), parent: Some(outer.no), dynamic: None };
     assert_eq!(list(begins, None, 0, 9).await.0, ["a2", "a1"]);
-    let odd = GroupFilter { name: Some("_1".into()), parent: None };
+    let odd = GroupFilter { name: Some("_1".into()), parent: None, dynamic: None };
     assert_eq!(list(odd, None, 0, 9).await.2, 0, "a name is no pattern");
 }
 

@@ -105,3 +105,23 @@ pub async fn a_periodic_work_begins_once_a_period(store: &dyn Store) {
     assert!(store.begin_run("audit", second, at(60), period).await.unwrap());
     assert!(!store.begin_run("audit", first, at(61), period).await.unwrap());
 }
+
+/// Those who are alive are members, by number; a shard that is released is taken by another, and its old owner
+/// writes nothing under it.
+pub async fn a_released_shard_is_free(store: &dyn Store) {
+    let first = store.join(at(0), TTL).await.unwrap();
+    let second = store.join(at(0), Duration::from_secs(60)).await.unwrap();
+    assert_eq!(store.members(at(1)).await.unwrap(), [first, second]);
+    assert_eq!(store.members(at(10)).await.unwrap(), [second]);
+
+    let taken = store.take_shards(first, &SHARDS, at(1)).await.unwrap();
+    store.release_shards(second, &SHARDS).await.unwrap();
+    assert_eq!(store.shard_leases(at(1)).await.unwrap(), taken, "they were not its own");
+    store.release_shards(first, &SHARDS[..1]).await.unwrap();
+    let free = store.shard_leases(at(1)).await.unwrap();
+    assert_eq!(free.iter().map(|lease| lease.alive).collect::<Vec<_>>(), [false, true, true]);
+    let moved = store.take_shards(second, &SHARDS, at(1)).await.unwrap();
+    assert_eq!(moved.len(), 1);
+    assert_eq!((moved[0].shard, moved[0].member), (SHARDS[0], second));
+    assert!(moved[0].epoch > taken[0].epoch);
+}

@@ -22,7 +22,7 @@ pub async fn a_stale_revision_writes_nothing(store: &dyn Store) {
     let second = next(&before[0], &TaskEvent::Canceled { cause: CancelCause::Operator }, at(2));
     assert_eq!(store.settle(&[first.clone(), second.clone()], at(3)).await.unwrap(), [true, false]);
     assert_eq!(store.settle(std::slice::from_ref(&second), at(3)).await.unwrap(), [false]);
-    assert_eq!(store.take_reports(&[], &[second], at(3)).await.unwrap(), [false]);
+    assert_eq!(store.take_reports(&[], &[second], at(3)).await.unwrap().written, [false]);
 
     let after = world.task_again(&before[0].key).await;
     assert_eq!((&after.state, after.revision), (&first.to, before[0].revision + 1));
@@ -300,7 +300,7 @@ pub async fn versions_and_tasks_are_taken_together(store: &dyn Store) {
         .take_reports(&[report(0, "2.0.0", 5), report(1, "2.0.0", 5)], &[stale, succeeds(&tasks[0])], at(2))
         .await
         .unwrap();
-    assert_eq!(written, [false, true]);
+    assert_eq!(written.written, [false, true]);
     let ids = tasks.iter().map(|task| task.key.device).collect::<Vec<_>>();
     let kept = store.module_versions(&ids).await.unwrap();
     assert!(kept.iter().all(|kept| kept.version == informed("2.0.0")));
@@ -308,7 +308,7 @@ pub async fn versions_and_tasks_are_taken_together(store: &dyn Store) {
     assert_eq!((done.state.status(), done.report.n), (TaskStatus::Succeeded, 5));
 
     let written = store.take_reports(&[report(1, "1.0.0", 4)], &[succeeds(&tasks[1])], at(3)).await.unwrap();
-    assert_eq!(written, [true]);
+    assert_eq!(written.written, [true]);
     assert_eq!(store.module_versions(&ids).await.unwrap(), kept);
     world.check(&job).await;
 }

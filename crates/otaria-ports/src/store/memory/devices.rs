@@ -225,7 +225,10 @@ impl Tables {
         if self.gone_products.contains(&product.no) || !self.products.contains_key(&product.no) {
             return Err(StoreError::NotFound { what: "product" });
         }
-        Ok(devices.iter().map(|new| self.register(product, new, now)).collect())
+        let ids: Vec<Option<DeviceId>> =
+            devices.iter().map(|new| self.register(product, new, now)).collect();
+        self.join_registered(product.no, &ids, now);
+        Ok(ids)
     }
 
     fn register(&mut self, product: &Product, new: &NewDevice, now: Timestamp) -> Option<DeviceId> {

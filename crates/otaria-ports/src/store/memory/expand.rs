@@ -1,7 +1,7 @@
 //! Expansion: the tasks of a slice, and what becomes of the unfinished ones that are in their way.
 
 use otaria_core::ids::{DeviceId, JobNo};
-use otaria_core::job::OverwriteMode;
+use otaria_core::job::{JobKind, OverwriteMode};
 use otaria_core::task::{CancelCause, FailureCause, ReportOrder, TaskKey, TaskState, TaskStatus};
 use otaria_core::time::Timestamp;
 
@@ -13,9 +13,12 @@ impl Tables {
         self.refuse_slice(slice)?;
         let mut queued = Vec::new();
         let mut duplicates = Vec::new();
+        let dynamic = self.row(slice.job).job.new.kind == JobKind::Dynamic;
         for new in &slice.tasks {
             if self.is_accounted_for(slice.job, new.device) {
                 duplicates.push(new.device);
+            } else if dynamic && self.is_beaten(slice.job, new.device) {
+                self.row_mut(slice.job).job.expansion.skipped += 1;
             } else if self.make_task(slice.job, new, now) == TaskStatus::Queued {
                 queued.push(new.device);
             }
@@ -25,15 +28,19 @@ impl Tables {
                 duplicates.push(*device);
             } else {
                 let row = self.row_mut(slice.job);
-                row.skipped.insert(*device);
+                if !dynamic {
+                    row.skipped.insert(*device);
+                }
                 row.job.expansion.skipped += 1;
             }
         }
+        // Who came to a dynamic job by itself is no line of it.
+        let doubled = if dynamic { std::mem::take(&mut duplicates).len() as u64 } else { 0 };
         self.reject(slice, &duplicates);
 
         let row = self.row_mut(slice.job);
         let expansion = &mut row.job.expansion;
-        expansion.lines += slice.lines;
+        expansion.lines += slice.lines - doubled;
         expansion.cursor = slice.to.clone();
         expansion.complete = slice.complete;
         if slice.complete {
@@ -63,7 +70,7 @@ impl Tables {
     }
 
     /// Makes one task, and cancels those that it replaces.
-    fn make_task(&mut self, job: JobNo, new: &NewTask, now: Timestamp) -> TaskStatus {
+    pub(super) fn make_task(&mut self, job: JobNo, new: &NewTask, now: Timestamp) -> TaskStatus {
         let row = self.row(job);
         let (module, seq) = (row.module.clone(), row.job.expansion.tasks + 1);
         let first = if row.job.new.policy.need_confirm { TaskState::Confirm } else { TaskState::Queued };
@@ -113,13 +120,17 @@ impl Tables {
     }
 
     /// Whether a task of this job takes the place of an open one: never while that is `IN_PROGRESS`;
-    /// otherwise if OverwriteMode says so, or in MultiModuleMode if the module is the same.
-    fn may_replace(&self, job: JobNo, earlier: &Task) -> bool {
+    /// otherwise if OverwriteMode says so, in MultiModuleMode if the module is the same, or if both jobs are
+    /// dynamic.
+    pub(super) fn may_replace(&self, job: JobNo, earlier: &Task) -> bool {
         let row = self.row(job);
+        let is_dynamic = |no: JobNo| self.row(no).job.new.kind == JobKind::Dynamic;
         let policy = &row.job.new.policy;
         let of_same_module = policy.multi_module && earlier.module == row.module;
         earlier.state.status() != TaskStatus::InProgress
-            && (policy.overwrite == OverwriteMode::Replace || of_same_module)
+            && (policy.overwrite == OverwriteMode::Replace
+                || of_same_module
+                || (is_dynamic(job) && is_dynamic(earlier.key.job)))
     }
 
     /// Keeps what the caller rejected, and then the devices that came before.

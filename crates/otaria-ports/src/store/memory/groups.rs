@@ -51,8 +51,9 @@ impl Groups for MemoryStore {
     async fn create_group(&self, new: &NewGroup, now: Timestamp) -> Result<Group, StoreError> {
         self.transact("making a group", |tables| {
             let groups = &mut tables.groups;
-            if new.parent.is_some_and(|no| groups.alive(no).is_none_or(|row| row.new.account != new.account))
-            {
+            let is_parent =
+                |group: &Group| group.new.account == new.account && group.new.expression.is_none();
+            if new.parent.is_some_and(|no| !groups.alive(no).is_some_and(is_parent)) {
                 return Err(StoreError::NotFound { what: "group" });
             }
             if groups.rows.values().any(|row| row.group.new.id == new.id)
@@ -104,6 +105,7 @@ impl Groups for MemoryStore {
             let is_meant = |group: &&Group| {
                 filter.name.as_ref().is_none_or(|name| group.new.name.starts_with(name.as_str()))
                     && filter.parent.is_none_or(|parent| group.new.parent == Some(parent))
+                    && filter.dynamic.is_none_or(|dynamic| group.new.expression.is_some() == dynamic)
             };
             let meant = || tables.groups.of_account(account).filter(is_meant);
             let page = meant().rev().filter(|group| before.is_none_or(|before| group.no < before));
@@ -113,7 +115,7 @@ impl Groups for MemoryStore {
 
     async fn add_to_group(&self, group: GroupNo, devices: &[DeviceId]) -> Result<AddedToGroup, StoreError> {
         self.transact("filling a group", |tables| {
-            tables.groups.alive_mut(group)?;
+            tables.groups.list_mut(group)?;
             let mut outcome = AddedToGroup::default();
             let devices: BTreeSet<DeviceId> = devices.iter().copied().collect();
             for device in devices.into_iter().filter(|device| tables.devices.contains_key(device)) {
@@ -138,7 +140,7 @@ impl Groups for MemoryStore {
     async fn take_from_group(&self, group: GroupNo, devices: &[DeviceId]) -> Result<u64, StoreError> {
         self.transact("emptying a group", |tables| {
             let change = tables.groups.last_change + 1;
-            let row = tables.groups.alive_mut(group)?;
+            let row = tables.groups.list_mut(group)?;
             let left = devices.iter().filter(|device| row.leave(**device, change)).count();
             tables.groups.last_change = change;
             Ok(left as u64)
@@ -211,7 +213,8 @@ impl Tables {
                 SourceKind::Names
                 | SourceKind::File { .. }
                 | SourceKind::Product
-                | SourceKind::Part { .. } => None,
+                | SourceKind::Part { .. }
+                | SourceKind::Standing { .. } => None,
             })
             .collect();
         let mut left = limit;
@@ -248,6 +251,13 @@ impl GroupTable {
     fn alive_mut(&mut self, no: GroupNo) -> Result<&mut GroupRow, StoreError> {
         let row = self.rows.get_mut(&no).filter(|row| !row.is_deleted);
         row.ok_or(StoreError::NotFound { what: "group" })
+    }
+
+    /// A group that is a list.
+    fn list_mut(&mut self, no: GroupNo) -> Result<&mut GroupRow, StoreError> {
+        let row = self.alive_mut(no)?;
+        let is_list = row.group.new.expression.is_none();
+        if is_list { Ok(row) } else { Err(StoreError::NotFound { what: "group" }) }
     }
 
     /// The membership number now.

@@ -4,7 +4,7 @@ use std::ops::Bound;
 use async_trait::async_trait;
 use otaria_core::gray::Last;
 use otaria_core::ids::{AccountNo, ClientToken, DeviceId, FirmwareId, FirmwareNo, JobId, JobNo};
-use otaria_core::job::{JobStatus, JobUpdate, Target};
+use otaria_core::job::{DynamicMode, JobKind, JobStatus, JobUpdate, Target};
 use otaria_core::scope::Scope;
 use otaria_core::task::{BulkFilter, CancelCause, TaskStatus};
 use otaria_core::time::Timestamp;
@@ -209,8 +209,14 @@ impl Tables {
             },
             SourceKind::Group { group, .. } => {
                 let found = self.groups.alive(group).filter(|found| found.new.account == create.account);
+                let found = found.filter(|found| found.new.expression.is_none());
                 found.ok_or(StoreError::NotFound { what: "group" })?;
                 SourceKind::Group { group, upto: self.groups.change() }
+            }
+            SourceKind::Standing { mode, group } => {
+                self.expect_room(create, group.as_ref(), row.job.firmware)?;
+                row.job.expansion.complete = mode == DynamicMode::LaterOnly;
+                SourceKind::Standing { mode, group }
             }
             other @ (SourceKind::Names | SourceKind::File { .. } | SourceKind::Product) => other,
         };
@@ -315,6 +321,7 @@ impl Tables {
             job.started_at = job.started_at.or(Some(now));
         }
         job.ended_at = change.to.is_ended().then_some(now);
+        job.expansion.complete |= change.to.is_ended() && job.new.kind == JobKind::Dynamic;
         job.fence += u64::from(change.fence);
         self.note_job(change.job, now);
         Ok(true)

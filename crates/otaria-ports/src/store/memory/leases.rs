@@ -30,6 +30,13 @@ impl Leases for MemoryStore {
         })
     }
 
+    async fn members(&self, now: Timestamp) -> Result<Vec<Member>, StoreError> {
+        self.transact("reading members", |tables| {
+            let members = tables.leases.members.iter().filter(|(_, until)| now < **until);
+            Ok(members.map(|(member, _)| *member).collect())
+        })
+    }
+
     async fn leave(&self, member: Member) -> Result<(), StoreError> {
         self.transact("leaving", |tables| {
             tables.leases.members.remove(&member);
@@ -49,6 +56,18 @@ impl Leases for MemoryStore {
                 return Ok(Vec::new());
             }
             Ok(shards.iter().filter_map(|shard| leases.take(member, *shard, now)).collect())
+        })
+    }
+
+    async fn release_shards(&self, member: Member, shards: &[Shard]) -> Result<(), StoreError> {
+        self.transact("releasing shards", |tables| {
+            for shard in shards {
+                if let Some((owner, _)) = tables.leases.shards.get_mut(shard).filter(|(owner, _)| *owner == member)
+                {
+                    *owner = NOBODY;
+                }
+            }
+            Ok(())
         })
     }
 
@@ -82,6 +101,9 @@ impl Leases for MemoryStore {
         })
     }
 }
+
+/// Owns what was released; members count from 1.
+const NOBODY: Member = Member(0);
 
 /// Who takes part, who owns what, and what ran when.
 #[derive(Default)]

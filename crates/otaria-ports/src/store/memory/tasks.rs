@@ -11,7 +11,7 @@ use super::MemoryStore;
 use super::cancel::is_canceling;
 use super::tables::Tables;
 use crate::store::{
-    Job, JobTurn, OwnedShards, StoreError, Task, TaskChange, TaskFilter, TaskPage, TaskView, Tasks,
+    Job, JobTurn, OwnedShards, ReportsTaken, StoreError, Task, TaskChange, TaskFilter, TaskPage, TaskView, Tasks,
     VersionReport,
 };
 
@@ -105,12 +105,15 @@ impl Tasks for MemoryStore {
         versions: &[VersionReport],
         changes: &[TaskChange],
         now: Timestamp,
-    ) -> Result<Vec<bool>, StoreError> {
+    ) -> Result<ReportsTaken, StoreError> {
         self.transact("taking reports", |tables| {
             for report in versions {
                 tables.keep_version(report);
             }
-            Ok(changes.iter().map(|change| tables.change_task(change, now)).collect())
+            let written = changes.iter().map(|change| tables.change_task(change, now)).collect();
+            // After the changes: a task that just ended is in nobody's way.
+            let joined = tables.arrive(versions, now);
+            Ok(ReportsTaken { written, joined })
         })
     }
 
@@ -131,7 +134,7 @@ impl Tables {
         let Some(task) = self.task(key) else { return false };
         let job = &self.row(key.job).job;
         let is_canceled = job.canceling.is_some_and(|(mask, _)| is_canceling(mask, task.state.status()));
-        job.status.delivers() && !is_canceled
+        job.status.delivers(job.new.kind) && !is_canceled
     }
 
     /// Writes a change if the task is as the caller saw it, and if it does not open a second task of the
