@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write;
 
 use otaria_core::ids::{DeviceId, JobNo};
-use otaria_core::job::JobStatus;
+use otaria_core::job::{JobKind, JobStatus};
 use otaria_core::task::TaskStatus;
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{OwnedShards, StoreError, TaskChange};
@@ -144,9 +144,13 @@ impl Gate {
         let jobs: BTreeSet<i64> = changes.iter().map(|change| change.key.job.0).collect();
         let jobs = query_scalar(sql::DELIVERING).bind(text::numbers(jobs));
         let jobs: Option<String> = jobs.fetch_one(&mut tx.conn).await.map_err(failed(DOING))?;
-        let jobs = text::lines::<3>("job", jobs.as_deref())?;
-        let jobs = jobs.into_iter().filter(|[_, status, _]| *status == JobStatus::InProgress.code());
-        Ok(Self::Claims { shards, jobs: jobs.map(|[job, _, mask]| (JobNo(job), mask)).collect() })
+        let jobs = text::lines::<4>("job", jobs.as_deref())?;
+        let delivers = |status, kind| {
+            let (status, kind) = (JobStatus::from_code(status), JobKind::from_code(kind));
+            status.zip(kind).is_some_and(|(status, kind)| status.delivers(kind))
+        };
+        let jobs = jobs.into_iter().filter(|[_, status, kind, _]| delivers(*status, *kind));
+        Ok(Self::Claims { shards, jobs: jobs.map(|[job, _, _, mask]| (JobNo(job), mask)).collect() })
     }
 
     fn lets(&self, change: &TaskChange, stand: Stand) -> bool {

@@ -21,7 +21,7 @@ use sqlx::{query, query_scalar};
 use crate::sql::{deletion as deletion_sql, devices as sql};
 use crate::sqlite::errors::{failed, taken};
 use crate::sqlite::{Lane, SqliteStore, Tx};
-use crate::{deletion, part, rows, text};
+use crate::{deletion, part, rows, standing, text};
 
 /// Devices of one statement: a JSON text of about half a megabyte.
 const REGISTER_ROWS: usize = 4_000;
@@ -323,6 +323,8 @@ pub(crate) async fn register(
         let new = query(sql::REGISTER).bind(product.0).bind(new).bind(now.millis());
         new.execute(&mut tx.conn).await.map_err(unavailable)?;
     }
+    let new: Vec<_> = free.iter().filter_map(|i| Some((ids[*i]?, &devices[*i].name))).collect();
+    standing::register(tx, product.0, &new, now).await?;
     Ok(ids)
 }
 

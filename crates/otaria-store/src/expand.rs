@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 
 use otaria_core::ids::{DeviceId, JobNo};
-use otaria_core::job::OverwriteMode;
+use otaria_core::job::{JobKind, OverwriteMode};
 use otaria_core::task::{CancelCause, FailureCause, TaskState, TaskStatus};
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{Expansion, NewTask, RejectCause, RejectedLine, Slice, SliceOutcome, StoreError};
@@ -25,7 +25,7 @@ use crate::cancel::cancel;
 use crate::counters::Counters;
 use crate::feed::{self, Moved};
 use crate::names::names;
-use crate::rows::{self, Of};
+use crate::rows::{self, Columns, Of};
 use crate::sql::expand as sql;
 use crate::sql::jobs::REFRESH_LIVE;
 use crate::sqlite::Tx;
@@ -35,15 +35,48 @@ use crate::{deletion, text};
 const DOING: &str = "expanding a job";
 
 /// Skipped devices forgotten in the transaction that completes an expansion; the rest goes with retention.
-const FORGET_MAX: i64 = 20_000;
+pub(crate) const FORGET_MAX: i64 = 20_000;
 
-/// What the slice needs to know of its job.
-struct Rules {
-    module: String,
-    need_confirm: bool,
-    multi_module: bool,
+/// What new tasks need to know of their job.
+pub(crate) struct Rules {
+    pub(crate) job: JobNo,
+    pub(crate) module: String,
+    pub(crate) need_confirm: bool,
+    pub(crate) multi_module: bool,
     /// Whether any earlier task that is not in progress makes room.
-    replaces: bool,
+    pub(crate) replaces: bool,
+    /// Whether the job is dynamic: the latest of those wins.
+    pub(crate) dynamic: bool,
+}
+
+impl Rules {
+    /// What a new task is that nothing stands in the way of.
+    pub(crate) const fn first_status(&self) -> TaskStatus {
+        if self.need_confirm { TaskStatus::Confirm } else { TaskStatus::Queued }
+    }
+
+    /// Of a row of `job` with the module of its firmware.
+    pub(crate) fn read(job: JobNo, of: &Of<'_, impl Columns>) -> Result<Self, StoreError> {
+        Ok(Self {
+            job,
+            module: of.get("module")?,
+            need_confirm: of.get::<i64>("need_confirm")? == 1,
+            multi_module: of.get::<i64>("multi_module")? == 1,
+            replaces: of.parsed("overwrite", OverwriteMode::from_code)? == OverwriteMode::Replace,
+            dynamic: of.parsed("kind", JobKind::from_code)? == JobKind::Dynamic,
+        })
+    }
+}
+
+/// What stands in the way of new tasks.
+#[derive(Default)]
+pub(crate) struct Conflicts {
+    /// Devices whose unfinished tasks stay.
+    pub(crate) busy: HashSet<DeviceId>,
+    /// Devices of a dynamic job that a later one has.
+    pub(crate) beaten: HashSet<DeviceId>,
+    /// Tasks that make room, sorted.
+    replaced: Vec<(i64, DeviceId, TaskStatus)>,
 }
 
 pub(crate) async fn expand(
@@ -54,31 +87,20 @@ pub(crate) async fn expand(
     let (rules, mut expansion) = begin(tx, &slice).await?;
     let devices = slice.tasks.iter().map(|task| task.device).chain(slice.skipped.iter().copied());
     deletion::expect_devices(tx, devices).await?;
-    let duplicates = take_duplicates(tx, &mut slice, &expansion).await?;
-    let (busy, replaced) = conflicts(tx, &slice, &rules).await?;
+    let mut duplicates = take_duplicates(tx, &mut slice, &expansion).await?;
+    let conflicts = conflicts(tx, &slice.tasks, &rules).await?;
+    let mut skipped = count(&slice.skipped);
+    if rules.dynamic {
+        // Who came by itself is no line, and who needs no task may come later.
+        slice.lines -= count(&duplicates);
+        duplicates.clear();
+        slice.skipped.clear();
+        slice.tasks.retain(|task| !conflicts.beaten.contains(&task.device));
+        skipped += count(&conflicts.beaten);
+    }
 
     let mut counters = Counters::default();
-    let wanted = feed::facts(tx, slice.job).await?;
-    let wanted = tx.wanted(wanted.account);
-    cancel(tx, &replaced, CancelCause::Overwritten, &mut counters, now).await?;
-    let queued = insert(tx, &slice, &rules, &busy, expansion.tasks + 1, now).await?;
-    let made = slice.tasks.len() - busy.len();
-    let open = if rules.need_confirm { TaskStatus::Confirm } else { TaskStatus::Queued };
-    counters.add(slice.job, open, i64::try_from(made).unwrap_or(i64::MAX));
-    counters.add(slice.job, TaskStatus::Failed, i64::try_from(busy.len()).unwrap_or(i64::MAX));
-    if wanted {
-        let new = slice.tasks.iter().map(|task| {
-            let state = if busy.contains(&task.device) {
-                TaskState::Failed { attempts: 0, cause: FailureCause::Busy }
-            } else if rules.need_confirm {
-                TaskState::Confirm
-            } else {
-                TaskState::Queued
-            };
-            Moved::to((slice.job, task.device), None, &state, 1, None)
-        });
-        feed::tasks_moved(tx, new.collect(), now).await?;
-    }
+    let queued = add(tx, &rules, &slice.tasks, &conflicts, (expansion.tasks + 1, now), &mut counters).await?;
     if !slice.skipped.is_empty() {
         let skipped = text::numbers(slice.skipped.iter().map(|device| device.0));
         let skip = query(sql::SKIP).bind(slice.job.0).bind(skipped).execute(&mut tx.conn).await;
@@ -90,18 +112,51 @@ pub(crate) async fn expand(
     expansion.complete = slice.complete;
     expansion.lines += slice.lines;
     expansion.tasks += count(&slice.tasks);
-    expansion.skipped += count(&slice.skipped);
+    expansion.skipped += skipped;
     expansion.rejected.malformed += slice.rejected.malformed;
     expansion.rejected.unknown += slice.rejected.unknown;
     expansion.rejected.duplicate += slice.rejected.duplicate + count(&duplicates);
-    expansion.busy += u64::try_from(busy.len()).unwrap_or(u64::MAX);
+    expansion.busy += count(&conflicts.busy);
     advance(tx, slice.job, &expansion).await?;
     counters.write(tx).await?;
     Ok(SliceOutcome { queued, expansion })
 }
 
-fn count<T>(items: &[T]) -> u64 {
-    u64::try_from(items.len()).unwrap_or(u64::MAX)
+pub(crate) fn count<'a, T: 'a>(items: impl IntoIterator<Item = &'a T>) -> u64 {
+    items.into_iter().count() as u64
+}
+
+/// Writes new tasks from a place on and cancels those that they replace; returns the devices whose tasks may be
+/// pushed. The caller writes the counts.
+pub(crate) async fn add(
+    tx: &mut Tx,
+    rules: &Rules,
+    tasks: &[NewTask],
+    conflicts: &Conflicts,
+    (first_seq, now): (u64, Timestamp),
+    counters: &mut Counters,
+) -> Result<Vec<DeviceId>, StoreError> {
+    let busy = &conflicts.busy;
+    let listener = feed::facts(tx, rules.job).await?.account;
+    cancel(tx, &conflicts.replaced, CancelCause::Overwritten, counters, now).await?;
+    let queued = insert(tx, rules, tasks, busy, first_seq, now).await?;
+    let made = tasks.len() - busy.len();
+    counters.add(rules.job, rules.first_status(), i64::try_from(made).unwrap_or(i64::MAX));
+    counters.add(rules.job, TaskStatus::Failed, i64::try_from(busy.len()).unwrap_or(i64::MAX));
+    if tx.wanted(listener) {
+        let new = tasks.iter().map(|task| {
+            let state = if busy.contains(&task.device) {
+                TaskState::Failed { attempts: 0, cause: FailureCause::Busy }
+            } else if rules.need_confirm {
+                TaskState::Confirm
+            } else {
+                TaskState::Queued
+            };
+            Moved::to((rules.job, task.device), None, &state, 1, None)
+        });
+        feed::tasks_moved(tx, new.collect(), now).await?;
+    }
+    Ok(queued)
 }
 
 /// Reads the job and refuses a slice that does not begin where the cursor is.
@@ -113,13 +168,7 @@ async fn begin(tx: &mut Tx, slice: &Slice) -> Result<(Rules, Expansion), StoreEr
     if expansion.complete || expansion.cursor != slice.from {
         return Err(StoreError::Conflict { what: "expansion" });
     }
-    let rules = Rules {
-        module: of.get("module")?,
-        need_confirm: of.get::<i64>("need_confirm")? == 1,
-        multi_module: of.get::<i64>("multi_module")? == 1,
-        replaces: of.parsed("overwrite", OverwriteMode::from_code)? == OverwriteMode::Replace,
-    };
-    Ok((rules, expansion))
+    Ok((Rules::read(slice.job, &of)?, expansion))
 }
 
 /// Takes out of the slice the devices that the job had before; also those twice in the slice.
@@ -133,11 +182,8 @@ async fn take_duplicates(
     slice.skipped.sort_unstable();
     let mut seen = HashSet::with_capacity(slice.tasks.len() + slice.skipped.len());
     if expansion.tasks + expansion.skipped > 0 {
-        let devices = slice.tasks.iter().map(|task| task.device.0);
-        let devices = text::numbers(devices.chain(slice.skipped.iter().map(|device| device.0)));
-        let found = query_scalar(sql::SEEN).bind(slice.job.0).bind(devices).fetch_one(&mut tx.conn).await;
-        let found: Option<String> = found.map_err(failed(DOING))?;
-        seen.extend(text::lines::<1>("task", found.as_deref())?.into_iter().map(|[device]| DeviceId(device)));
+        let devices = slice.tasks.iter().map(|task| task.device).chain(slice.skipped.iter().copied());
+        seen.extend(seen_before(tx, slice.job, devices).await?);
     }
     let mut first = |device: DeviceId| {
         let first = seen.insert(device);
@@ -151,55 +197,72 @@ async fn take_duplicates(
     Ok(duplicates)
 }
 
-/// The devices that are busy, and the earlier tasks that make room.
-async fn conflicts(
+/// Which of these devices a job accounted for before.
+pub(crate) async fn seen_before(
     tx: &mut Tx,
-    slice: &Slice,
+    job: JobNo,
+    devices: impl Iterator<Item = DeviceId>,
+) -> Result<HashSet<DeviceId>, StoreError> {
+    let devices = text::numbers(devices.map(|device| device.0));
+    let found = query_scalar(sql::SEEN).bind(job.0).bind(devices).fetch_one(&mut tx.conn).await;
+    let found: Option<String> = found.map_err(failed(DOING))?;
+    Ok(text::lines::<1>("task", found.as_deref())?.into_iter().map(|[device]| DeviceId(device)).collect())
+}
+
+/// What stands in the way of new tasks of these devices.
+pub(crate) async fn conflicts(
+    tx: &mut Tx,
+    tasks: &[NewTask],
     rules: &Rules,
-) -> Result<(HashSet<DeviceId>, Vec<(i64, DeviceId, TaskStatus)>), StoreError> {
-    if slice.tasks.is_empty() {
-        return Ok(Default::default());
+) -> Result<Conflicts, StoreError> {
+    let mut conflicts = Conflicts::default();
+    if tasks.is_empty() {
+        return Ok(conflicts);
     }
-    let devices = text::numbers(slice.tasks.iter().map(|task| task.device.0));
+    let devices = text::numbers(tasks.iter().map(|task| task.device.0));
     let found =
         query_scalar(sql::OPEN).bind(rules.module.as_str()).bind(devices).fetch_one(&mut tx.conn).await;
     let found: Option<String> = found.map_err(failed(DOING))?;
-    let mut busy = HashSet::new();
-    let mut replaced = Vec::new();
     for [device, task, status, same_module] in text::lines::<4>("task", found.as_deref())? {
         let corrupt = || StoreError::Corrupt { table: "task", reason: format!("status {status}") };
         let status = TaskStatus::from_code(status).ok_or_else(corrupt)?;
         let of_same_module = rules.multi_module && same_module == 1;
-        if rules.multi_module && !of_same_module && feed::facts(tx, JobNo(task >> 32)).await?.multi_module {
+        let (device, other) = (DeviceId(device), JobNo(task >> 32));
+        if rules.multi_module && !of_same_module && feed::facts(tx, other).await?.multi_module {
             continue;
         }
-        if status != TaskStatus::InProgress && (rules.replaces || of_same_module) {
-            replaced.push((task, DeviceId(device), status));
+        let among_dynamic = rules.dynamic && feed::facts(tx, other).await?.dynamic;
+        if among_dynamic && other > rules.job {
+            conflicts.beaten.insert(device);
+        } else if status != TaskStatus::InProgress && (rules.replaces || of_same_module || among_dynamic) {
+            conflicts.replaced.push((task, device, status));
         } else {
-            busy.insert(DeviceId(device));
+            conflicts.busy.insert(device);
         }
     }
     // All make room, or none does.
-    replaced.retain(|(_, device, _)| !busy.contains(device));
+    let Conflicts { busy, beaten, replaced } = &mut conflicts;
+    busy.retain(|device| !beaten.contains(device));
+    replaced.retain(|(_, device, _)| !busy.contains(device) && !beaten.contains(device));
     replaced.sort_unstable_by_key(|(task, ..)| *task);
-    Ok((busy, replaced))
+    Ok(conflicts)
 }
 
 /// Writes the tasks; returns the devices whose tasks may be pushed.
 async fn insert(
     tx: &mut Tx,
-    slice: &Slice,
     rules: &Rules,
+    tasks: &[NewTask],
     busy: &HashSet<DeviceId>,
     first_seq: u64,
     now: Timestamp,
 ) -> Result<Vec<DeviceId>, StoreError> {
-    if slice.tasks.is_empty() {
+    if tasks.is_empty() {
         return Ok(Vec::new());
     }
-    let mut queued = Vec::with_capacity(slice.tasks.len());
+    let mut queued = Vec::with_capacity(tasks.len());
     let mut packed = String::new();
-    let set = text::array(&slice.tasks, |out, NewTask { device, src_version }| {
+    let set = text::array(tasks, |out, NewTask { device, src_version }| {
         let is_busy = busy.contains(device);
         if !is_busy {
             queued.push(*device);
@@ -210,9 +273,9 @@ async fn insert(
         let _ = write!(packed, "{:017}{flag}{version}", device.0); // Writing to a String cannot fail.
         text::quote(out, &packed);
     });
-    let open = if rules.need_confirm { TaskStatus::Confirm } else { TaskStatus::Queued };
+    let open = rules.first_status();
     let new = query(sql::NEW_TASKS)
-        .bind((slice.job.0 << 32) + first_seq.cast_signed())
+        .bind((rules.job.0 << 32) + first_seq.cast_signed())
         .bind(set)
         .bind(rules.module.as_str())
         .bind(open.code())
@@ -270,7 +333,7 @@ async fn advance(tx: &mut Tx, job: JobNo, expansion: &Expansion) -> Result<(), S
     Ok(())
 }
 
-const fn reject_code(cause: RejectCause) -> i64 {
+pub(crate) const fn reject_code(cause: RejectCause) -> i64 {
     match cause {
         RejectCause::Malformed => 1,
         RejectCause::Unknown => 2,

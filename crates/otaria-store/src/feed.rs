@@ -5,17 +5,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use otaria_core::ids::{AccountNo, DeviceId, JobId, JobNo, ProductKey};
-use otaria_core::job::JobStatus;
+use otaria_core::ids::{AccountNo, DeviceId, DeviceName, JobId, JobNo, ProductKey};
+use otaria_core::job::{JobKind, JobStatus};
 use otaria_core::task::{TaskState, TaskStatus};
 use otaria_core::time::Timestamp;
 use otaria_ports::events::{Event, Happened};
 use otaria_ports::store::StoreError;
 use sqlx::query;
-use sqlx::sqlite::SqliteRow;
 
 use crate::names::names;
-use crate::rows::Of;
+use crate::rows::{Columns, Of};
 use crate::sql::jobs as sql;
 use crate::sqlite::Tx;
 use crate::sqlite::errors::failed;
@@ -28,6 +27,20 @@ pub(crate) struct JobFacts {
     pub(crate) account: AccountNo,
     pub(crate) product: ProductKey,
     pub(crate) multi_module: bool,
+    pub(crate) dynamic: bool,
+}
+
+impl JobFacts {
+    /// Of a row of `job` with the key of its product.
+    pub(crate) fn read(of: &Of<'_, impl Columns>) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: of.parsed("id", |text: &str| JobId::parse(text).ok())?,
+            account: AccountNo(of.get("account_id")?),
+            product: of.parsed("key", |text: &str| ProductKey::parse(text).ok())?,
+            multi_module: of.get::<i64>("multi_module")? == 1,
+            dynamic: of.parsed("kind", JobKind::from_code)? == JobKind::Dynamic,
+        })
+    }
 }
 
 /// A task that came to be or moved.
@@ -70,6 +83,19 @@ impl Moved {
             percent: percent(state),
             revision,
             desc: desc.map(str::to_owned),
+        }
+    }
+
+    /// The same as it is told.
+    pub(crate) fn happened(self, device: DeviceName) -> Happened {
+        Happened::Task {
+            device,
+            previous: self.previous,
+            status: self.status,
+            attempt: self.attempt,
+            percent: self.percent,
+            revision: self.revision,
+            desc: self.desc,
         }
     }
 }
@@ -121,15 +147,7 @@ pub(crate) async fn tasks_moved(tx: &mut Tx, moved: Vec<Moved>, at: Timestamp) -
     for moved in moved {
         let facts = facts(tx, moved.job).await?;
         let Some(device) = names.get(&moved.device).filter(|_| tx.wanted(facts.account)) else { continue };
-        let what = Happened::Task {
-            device: device.clone(),
-            previous: moved.previous,
-            status: moved.status,
-            attempt: moved.attempt,
-            percent: moved.percent,
-            revision: moved.revision,
-            desc: moved.desc,
-        };
+        let what = moved.happened(device.clone());
         tell(tx, &facts, at, what);
     }
     Ok(())
@@ -147,17 +165,7 @@ pub(crate) async fn facts(tx: &mut Tx, job: JobNo) -> Result<Arc<JobFacts>, Stor
     }
     let found = query(sql::FACTS).bind(text::numbers([job.0])).fetch_optional(&mut tx.conn).await;
     let row = found.map_err(failed("reading a job"))?.ok_or(StoreError::NotFound { what: "job" })?;
-    let facts = Arc::new(read(&row)?);
+    let facts = Arc::new(JobFacts::read(&Of { table: "job", row: &row })?);
     tx.know(job, Arc::clone(&facts));
     Ok(facts)
-}
-
-fn read(row: &SqliteRow) -> Result<JobFacts, StoreError> {
-    let of = Of { table: "job", row };
-    Ok(JobFacts {
-        id: of.parsed("id", |text: &str| JobId::parse(text).ok())?,
-        account: AccountNo(of.get("account_id")?),
-        product: of.parsed("key", |text: &str| ProductKey::parse(text).ok())?,
-        multi_module: of.get::<i64>("multi_module")? == 1,
-    })
 }

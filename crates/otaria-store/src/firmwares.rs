@@ -14,7 +14,7 @@ use crate::sqlite::{Lane, SqliteStore, Tx};
 use crate::{deletion, rows, text};
 
 /// Firmware of one account at most.
-const FIRMWARE_MAX: i64 = 500;
+pub(crate) const FIRMWARE_MAX: i64 = 500;
 
 #[async_trait]
 impl Firmwares for SqliteStore {

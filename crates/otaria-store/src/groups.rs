@@ -21,7 +21,7 @@ impl Groups for SqliteStore {
         let work = self.writer.run(Lane::Api, 1, doing, move |tx| {
             Box::pin(async move {
                 if let Some(parent) = new.parent {
-                    expect(tx, parent, Some(new.account)).await?;
+                    expect(tx, parent, Some(new.account), Some(false)).await?;
                 }
                 let insert = query_scalar(sql::NEW)
                     .bind(new.id.as_str())
@@ -29,7 +29,8 @@ impl Groups for SqliteStore {
                     .bind(new.name.as_str())
                     .bind(new.description.as_str())
                     .bind(new.parent.map(|parent| parent.0))
-                    .bind(now.millis());
+                    .bind(now.millis())
+                    .bind(new.expression.as_ref().map(|rule| rule.as_str()));
                 let no = insert.fetch_one(&mut tx.conn).await.map_err(taken(doing, "group"))?;
                 Ok(Group { no: GroupNo(no), new, device_count: 0, created_at: now })
             })
@@ -78,8 +79,8 @@ impl Groups for SqliteStore {
         let (name, parent) = (filter.name.as_deref(), filter.parent.map(|parent| parent.0));
         let page = query(sql::GROUPS).bind(account.0).bind(name).bind(parent);
         let page = page.bind(before.map_or(i64::MAX, |before| before.0)).bind(int(limit)).bind(int(skip));
-        let page = self.rows(doing, page).await?;
-        let total = query(sql::COUNT).bind(account.0).bind(name).bind(parent);
+        let page = self.rows(doing, page.bind(filter.dynamic)).await?;
+        let total = query(sql::COUNT).bind(account.0).bind(name).bind(parent).bind(filter.dynamic);
         let total: i64 = self.value(doing, total).await?;
         Ok((page.iter().map(rows::group).collect::<Result<_, _>>()?, total.unsigned_abs()))
     }
@@ -96,7 +97,7 @@ impl Groups for SqliteStore {
         let (doing, devices) = ("emptying a group", devices.to_vec());
         let work = self.writer.run(Lane::Api, devices.len(), doing, move |tx| {
             Box::pin(async move {
-                expect(tx, group, None).await?;
+                expect(tx, group, None, Some(false)).await?;
                 let set = text::numbers(devices.iter().map(|device| device.0));
                 let take = query(sql::TAKE).bind(group.0).bind(set).bind(draw(tx).await?);
                 let left = take.execute(&mut tx.conn).await.map_err(failed(doing))?.rows_affected();
@@ -159,7 +160,7 @@ impl Groups for SqliteStore {
 
 async fn add(tx: &mut Tx, group: GroupNo, mut devices: Vec<DeviceId>) -> Result<AddedToGroup, StoreError> {
     let doing = "filling a group";
-    expect(tx, group, None).await?;
+    expect(tx, group, None, Some(false)).await?;
     devices.sort_unstable();
     devices.dedup();
     let set = text::numbers(devices.iter().map(|device| device.0));
@@ -217,8 +218,10 @@ pub(crate) async fn expect(
     tx: &mut Tx,
     group: GroupNo,
     account: Option<AccountNo>,
+    dynamic: Option<bool>,
 ) -> Result<(), StoreError> {
-    let alive = query_scalar(sql::ALIVE).bind(group.0).bind(account.map(|account| account.0));
+    let alive =
+        query_scalar(sql::ALIVE).bind(group.0).bind(account.map(|account| account.0)).bind(dynamic);
     let alive: bool = alive.fetch_one(&mut tx.conn).await.map_err(failed("reading a group"))?;
     if alive { Ok(()) } else { Err(StoreError::NotFound { what: "group" }) }
 }
@@ -235,11 +238,11 @@ async fn count_devices(tx: &mut Tx, group: GroupNo, more: i64) -> Result<(), Sto
     count.map(drop).map_err(failed("counting a group's devices"))
 }
 
-fn found(rows: u64) -> Result<(), StoreError> {
+pub(crate) fn found(rows: u64) -> Result<(), StoreError> {
     if rows == 0 { Err(StoreError::NotFound { what: "group" }) } else { Ok(()) }
 }
 
-fn place(after: Option<DeviceId>) -> i64 {
+pub(crate) fn place(after: Option<DeviceId>) -> i64 {
     after.map_or(i64::MIN, |after| after.0)
 }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use otaria_core::firmware::FirmwareStatus;
 use otaria_core::gray::Last;
 use otaria_core::ids::{AccountNo, ClientToken, DeviceId, FirmwareId, FirmwareNo, JobId, JobNo, ProductNo};
-use otaria_core::job::{JobStatus, JobUpdate, Target};
+use otaria_core::job::{DynamicMode, JobKind, JobStatus, JobUpdate, Target};
 use otaria_core::task::{BulkFilter, CancelCause, TaskStatus};
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{
@@ -18,6 +18,7 @@ use crate::expand::reject_cause;
 use crate::sql::jobs as sql;
 use crate::sqlite::errors::{failed, taken};
 use crate::sqlite::{Lane, SqliteStore, Tx};
+use crate::rows::Columns;
 use crate::{bulk, cancel, expand, feed, part, retention, rows, source, text};
 
 #[async_trait]
@@ -120,15 +121,7 @@ impl Jobs for SqliteStore {
     async fn job_names(&self, job: JobNo, offset: u64, limit: usize) -> Result<Vec<String>, StoreError> {
         let doing = "reading a job's names";
         let Some(row) = self.row(doing, query(sql::TARGET).bind(job.0)).await? else { return Ok(Vec::new()) };
-        let of = rows::Of { table: "job", row: &row };
-        let names = match of.parsed("target", rows::read_target)? {
-            Target::Names(names) => names,
-            Target::All { .. } | Target::ListFile { .. } | Target::Gray { .. } | Target::Group { .. } => {
-                Vec::new()
-            }
-        };
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        Ok(names.iter().skip(offset).take(limit).map(|name| name.as_str().to_owned()).collect())
+        names_of(&row, offset, limit)
     }
 
     async fn expand(&self, slice: &Slice, now: Timestamp) -> Result<SliceOutcome, StoreError> {
@@ -247,8 +240,19 @@ fn int(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
+/// Names of a row with a job's target.
+pub(crate) fn names_of(row: &impl Columns, offset: u64, limit: usize) -> Result<Vec<String>, StoreError> {
+    let of = rows::Of { table: "job", row };
+    let names = match of.parsed("target", rows::read_target)? {
+        Target::Names(names) => names,
+        Target::All { .. } | Target::ListFile { .. } | Target::Gray { .. } | Target::Group { .. } => Vec::new(),
+    };
+    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+    Ok(names.iter().skip(offset).take(limit).map(|name| name.as_str().to_owned()).collect())
+}
+
 /// The place of a job before which a page ends.
-fn place(before: Option<JobNo>) -> i64 {
+pub(crate) fn place(before: Option<JobNo>) -> i64 {
     before.map_or(i64::MAX, |job| job.0)
 }
 
@@ -292,7 +296,8 @@ async fn create(tx: &mut Tx, job: &CreateJob, now: Timestamp) -> Result<CreatedJ
     let upto = query_scalar(sql::LAST).bind("device").fetch_one(&mut tx.conn).await;
     let upto: i64 = upto.map_err(failed(doing))?;
     let no = insert(tx, job, &source, (product, firmware), upto, now).await?;
-    query(sql::NEW_SOURCE).bind(no.0).execute(&mut tx.conn).await.map_err(failed(doing))?;
+    let is_complete = matches!(source, SourceKind::Standing { mode: DynamicMode::LaterOnly, .. });
+    query(sql::NEW_SOURCE).bind(no.0).bind(is_complete).execute(&mut tx.conn).await.map_err(failed(doing))?;
     feed::job_moved(tx, no, job.status, now).await?;
     Ok(CreatedJob::New(Box::new(read(tx, no).await?)))
 }
@@ -347,7 +352,11 @@ async fn insert(
         .bind(source.matching)
         .bind(source.count)
         .bind(source.group)
-        .bind(source.group_upto);
+        .bind(source.group_upto)
+        .bind(source.mode)
+        .bind(source.standing_group)
+        .bind(source.expression)
+        .bind((source.mode.is_some() && !job.status.is_ended()).then_some(1_i64));
     insert.fetch_one(&mut tx.conn).await.map(JobNo).map_err(taken("making a job", "job"))
 }
 
@@ -367,16 +376,22 @@ async fn move_firmware(
 
 async fn move_job(tx: &mut Tx, change: &JobMove, now: Timestamp) -> Result<bool, StoreError> {
     let doing = "moving a job";
-    let moved = query_scalar(sql::MOVE)
+    let moved = query(sql::MOVE)
         .bind(change.job.0)
         .bind(change.from.code())
         .bind(change.to.code())
         .bind(change.only_if_done)
         .bind(now.millis())
         .bind(i64::from(change.fence));
-    let Some(firmware) = moved.fetch_optional(&mut tx.conn).await.map_err(failed(doing))? else {
+    let Some(moved) = moved.fetch_optional(&mut tx.conn).await.map_err(failed(doing))? else {
         return Ok(false);
     };
+    let of = rows::Of { table: "job", row: &moved };
+    let firmware = of.get("firmware_no")?;
+    if change.to.is_ended() && of.parsed("kind", JobKind::from_code)? == JobKind::Dynamic {
+        let stop = query(sql::STOP_EXPANSION).bind(change.job.0).execute(&mut tx.conn).await;
+        stop.map_err(failed(doing))?;
+    }
     if let Some(statuses) = change.firmware {
         move_firmware(tx, FirmwareNo(firmware), statuses, now).await?;
     }

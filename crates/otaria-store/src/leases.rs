@@ -6,10 +6,9 @@ use async_trait::async_trait;
 use otaria_core::shard::Shard;
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{Leases, Member, ShardLease, StoreError};
-use sqlx::sqlite::SqliteRow;
 use sqlx::{query, query_scalar};
 
-use crate::rows::Of;
+use crate::rows::{self, Of};
 use crate::sql::leases as sql;
 use crate::sqlite::errors::failed;
 use crate::sqlite::{Lane, SqliteStore};
@@ -35,6 +34,24 @@ impl Leases for SqliteStore {
                 let renew = query(sql::RENEW).bind(member.0).bind((now + ttl).millis()).bind(now.millis());
                 let renewed = renew.execute(&mut tx.conn).await.map_err(failed(doing))?;
                 Ok(renewed.rows_affected() == 1)
+            })
+        });
+        work.await
+    }
+
+    async fn members(&self, now: Timestamp) -> Result<Vec<Member>, StoreError> {
+        let members = self.rows("reading members", query(sql::MEMBERS).bind(now.millis())).await?;
+        let member = |row| Of { table: "member", row }.get("id").map(Member);
+        members.iter().map(member).collect()
+    }
+
+    async fn release_shards(&self, member: Member, shards: &[Shard]) -> Result<(), StoreError> {
+        let doing = "releasing shards";
+        let set = text::numbers(shards.iter().map(|shard| i64::from(shard.0)));
+        let work = self.writer.run(Lane::Api, shards.len(), doing, move |tx| {
+            Box::pin(async move {
+                let released = query(sql::RELEASE).bind(member.0).bind(set).execute(&mut tx.conn).await;
+                released.map(drop).map_err(failed(doing))
             })
         });
         work.await
@@ -68,7 +85,7 @@ impl Leases for SqliteStore {
                 query(sql::BURY).bind(now.millis()).execute(&mut tx.conn).await.map_err(failed(doing))?;
                 let take = query(sql::TAKE).bind(set).bind(member.0).fetch_all(&mut tx.conn).await;
                 let mut taken: Vec<_> =
-                    take.map_err(failed(doing))?.iter().map(lease).collect::<Result<_, _>>()?;
+                    take.map_err(failed(doing))?.iter().map(rows::shard_lease).collect::<Result<_, _>>()?;
                 taken.sort_unstable_by_key(|lease| lease.shard);
                 Ok(taken)
             })
@@ -78,7 +95,7 @@ impl Leases for SqliteStore {
 
     async fn shard_leases(&self, now: Timestamp) -> Result<Vec<ShardLease>, StoreError> {
         let leases = self.rows("reading leases", query(sql::LEASES).bind(now.millis())).await?;
-        leases.iter().map(lease).collect()
+        leases.iter().map(rows::shard_lease).collect()
     }
 
     async fn begin_run(
@@ -99,14 +116,4 @@ impl Leases for SqliteStore {
         });
         begin.await
     }
-}
-
-fn lease(row: &SqliteRow) -> Result<ShardLease, StoreError> {
-    let of = Of { table: "shard_lease", row };
-    Ok(ShardLease {
-        shard: Shard(of.parsed("shard", |shard: i64| u8::try_from(shard).ok())?),
-        member: Member(of.get("member_id")?),
-        epoch: of.get("epoch")?,
-        alive: of.get::<i64>("alive")? == 1,
-    })
 }

@@ -4,8 +4,8 @@ use otaria_core::ids::{DeviceName, JobNo};
 use otaria_core::task::TaskStatus;
 use otaria_ports::store::{StoreError, TaskFilter, TaskPage, TaskView};
 use sqlx::query;
-use sqlx::sqlite::SqliteRow;
 
+use crate::rows::Columns;
 use crate::sql::tasks as sql;
 use crate::sqlite::SqliteStore;
 use crate::{rows, text};
@@ -13,7 +13,7 @@ use crate::{rows, text};
 const DOING: &str = "listing tasks";
 
 /// Tasks that one call looks at, whatever it finds.
-const LOOK_MAX: usize = 10_000;
+pub(crate) const LOOK_MAX: usize = 10_000;
 
 /// A page of all tasks, or of those in one status.
 pub(crate) async fn page(
@@ -70,8 +70,9 @@ fn int(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-fn views(found: &[SqliteRow]) -> Result<Vec<TaskView>, StoreError> {
-    let view = |row| {
+/// Rows of tasks with their devices' names.
+pub(crate) fn views<R: Columns>(found: &[R]) -> Result<Vec<TaskView>, StoreError> {
+    let view = |row: &R| {
         let device_name =
             rows::Of { table: "device", row }.parsed("name", |name: &str| DeviceName::parse(name).ok())?;
         Ok(TaskView { task: rows::task(row)?, device_name })
@@ -80,7 +81,7 @@ fn views(found: &[SqliteRow]) -> Result<Vec<TaskView>, StoreError> {
 }
 
 /// One task more than asked for says that there are more.
-fn cut(mut tasks: Vec<TaskView>, limit: usize) -> TaskPage {
+pub(crate) fn cut(mut tasks: Vec<TaskView>, limit: usize) -> TaskPage {
     let more = tasks.len() > limit;
     tasks.truncate(limit);
     let next = if more { tasks.last().map(|view| view.task.key.seq) } else { None };

@@ -12,11 +12,11 @@ use crate::sqlite::errors::{failed, taken};
 use crate::sqlite::{Lane, SqliteStore};
 
 /// How a module is found: case makes no difference.
-fn key(name: &ModuleName) -> String {
+pub(crate) fn key(name: &ModuleName) -> String {
     name.as_str().to_ascii_lowercase()
 }
 
-fn found(rows: u64) -> Result<(), StoreError> {
+pub(crate) fn found(rows: u64) -> Result<(), StoreError> {
     if rows == 0 { Err(StoreError::NotFound { what: "module" }) } else { Ok(()) }
 }
 

@@ -11,10 +11,9 @@ use otaria_core::gray::Last;
 use otaria_core::ids::{DeviceId, DeviceName, InformedVersion, JobNo, ProductNo};
 use otaria_core::scope::Scope;
 use otaria_ports::store::{Candidate, Drawn, StoreError};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, query, query_scalar};
+use sqlx::{query, query_scalar};
 
-use crate::rows::Of;
+use crate::rows::{Columns, Of};
 use crate::sql::part as sql;
 use crate::sqlite::errors::failed;
 use crate::sqlite::{SqliteStore, Tx};
@@ -31,20 +30,49 @@ pub(crate) async fn matching(
     let devices = query_scalar(sql::DEVICES).bind(product.0).fetch_one(&mut tx.conn).await;
     let devices: i64 = devices.map_err(unavailable)?;
     let found = query(sql::VERSIONS).bind(product.0).bind(module).fetch_all(&mut tx.conn).await;
+    in_scope(devices, &found.map_err(unavailable)?, scope)
+}
+
+/// How many are in scope, of so many devices with these versions.
+pub(crate) fn in_scope(
+    devices: i64,
+    versions: &[impl Columns],
+    scope: &Scope<'_>,
+) -> Result<u64, StoreError> {
     let mut counts: Vec<(InformedVersion, u64)> = Vec::new();
-    for row in &found.map_err(unavailable)? {
+    for row in versions {
         let of = Of { table: "version_count", row };
         counts.push((of.parsed("version", |text: &str| InformedVersion::parse(text).ok())?, of.count("n")?));
     }
     Ok(scope.count(devices.unsigned_abs(), counts.iter().map(|(version, n)| (version, *n))))
 }
 
+/// What a device is about to lose: product, module, device, and the version that it has now.
+pub(crate) type Lost<'v> = (i64, &'v str, DeviceId, Option<&'v str>);
+
 /// A job that asks for what was when it was made.
 pub(crate) struct Asking {
-    job: JobNo,
+    pub(crate) job: JobNo,
     product: i64,
     upto: i64,
     module: String,
+}
+
+impl Asking {
+    pub(crate) fn read(row: &impl Columns) -> Result<Self, StoreError> {
+        let of = Of { table: "job", row };
+        Ok(Self {
+            job: JobNo(of.get("no")?),
+            product: of.get("product_no")?,
+            upto: of.get("upto")?,
+            module: of.get("module")?,
+        })
+    }
+
+    /// Whether it asks for this.
+    pub(crate) fn means(&self, (product, module, device, _): &Lost<'_>) -> bool {
+        self.product == *product && self.module == *module && device.n() <= self.upto
+    }
 }
 
 /// The draws under way of these products.
@@ -53,28 +81,13 @@ pub(crate) async fn asking(
     products: impl IntoIterator<Item = i64>,
 ) -> Result<Vec<Asking>, StoreError> {
     let found = query(sql::DRAWS).bind(text::numbers(products)).fetch_all(&mut tx.conn).await;
-    let read = |row: &SqliteRow| {
-        let of = Of { table: "job", row };
-        Ok(Asking {
-            job: JobNo(of.get("no")?),
-            product: of.get("product_no")?,
-            upto: of.get("upto")?,
-            module: of.get("module")?,
-        })
-    };
-    found.map_err(failed("looking for draws"))?.iter().map(read).collect()
+    found.map_err(failed("looking for draws"))?.iter().map(Asking::read).collect()
 }
 
-/// Keeps versions that devices are about to lose: of (product, module, device), what it is now.
-pub(crate) async fn remember(
-    tx: &mut Tx,
-    asking: &[Asking],
-    lost: &[(i64, &str, DeviceId, Option<&str>)],
-) -> Result<(), StoreError> {
-    for Asking { job, product, upto, module } in asking {
-        let meant = lost
-            .iter()
-            .filter(|(of, part, device, _)| of == product && part == module && device.n() <= *upto);
+/// Keeps versions that devices are about to lose.
+pub(crate) async fn remember(tx: &mut Tx, asking: &[Asking], lost: &[Lost<'_>]) -> Result<(), StoreError> {
+    for asking in asking {
+        let meant = lost.iter().filter(|lost| asking.means(lost));
         let set = text::array(meant, |out, (_, _, device, version)| {
             let _ = write!(out, "[{},", device.0); // Writing to a String cannot fail.
             match version {
@@ -83,7 +96,7 @@ pub(crate) async fn remember(
             }
             out.push(']');
         });
-        let remember = query(sql::REMEMBER).bind(job.0).bind(set).execute(&mut tx.conn).await;
+        let remember = query(sql::REMEMBER).bind(asking.job.0).bind(set).execute(&mut tx.conn).await;
         remember.map_err(failed("keeping what was"))?;
     }
     Ok(())
@@ -93,25 +106,39 @@ pub(crate) async fn remember(
 pub(crate) async fn remember_deleted(tx: &mut Tx, device: DeviceId) -> Result<(), StoreError> {
     let found = query(sql::VERSION_OF).bind(device.0).fetch_all(&mut tx.conn).await;
     let found = found.map_err(failed("keeping what was"))?;
+    let Some((product, versions)) = versions_of(&found)? else { return Ok(()) };
+    let asking = asking(tx, [product]).await?;
+    remember(tx, &asking, &all_of(product, device, &versions, &asking)).await
+}
+
+/// A device's product, and its versions by module.
+pub(crate) fn versions_of(
+    rows: &[impl Columns],
+) -> Result<Option<(i64, BTreeMap<String, String>)>, StoreError> {
     let mut versions: BTreeMap<String, String> = BTreeMap::new();
     let mut product = None;
-    for row in &found {
+    for row in rows {
         let of = Of { table: "device", row };
         product = Some(of.get::<i64>("product_no")?);
         if let (Some(module), Some(version)) = (of.get("module")?, of.get("version")?) {
             versions.insert(module, version);
         }
     }
-    let Some(product) = product else { return Ok(()) };
-    let asking = asking(tx, [product]).await?;
-    let lost: Vec<(i64, &str, DeviceId, Option<&str>)> = asking
-        .iter()
-        .map(|asking| {
-            let version = versions.get(&asking.module).map(String::as_str);
-            (product, asking.module.as_str(), device, version)
-        })
-        .collect();
-    remember(tx, &asking, &lost).await
+    Ok(product.map(|product| (product, versions)))
+}
+
+/// What a device loses that is about to be deleted.
+pub(crate) fn all_of<'v>(
+    product: i64,
+    device: DeviceId,
+    versions: &'v BTreeMap<String, String>,
+    asking: &'v [Asking],
+) -> Vec<Lost<'v>> {
+    let lost = |asking: &'v Asking| {
+        let version = versions.get(&asking.module).map(String::as_str);
+        (product, asking.module.as_str(), device, version)
+    };
+    asking.iter().map(lost).collect()
 }
 
 /// A page of those who were devices when a job was made.
@@ -163,8 +190,12 @@ pub(crate) async fn put_draw(tx: &mut Tx, job: JobNo, last: Last) -> Result<Opti
     let put = query(sql::PUT_DRAW).bind(job.0).bind(last.rank.cast_signed()).bind(last.device.0);
     put.execute(&mut tx.conn).await.map_err(unavailable)?;
     let kept = query(sql::DRAW).bind(job.0).fetch_optional(&mut tx.conn).await.map_err(unavailable)?;
-    let Some(kept) = kept else { return Ok(None) };
-    let rank: i64 = kept.try_get("part_rank").map_err(unavailable)?;
-    let device = DeviceId(kept.try_get("part_device").map_err(unavailable)?);
-    Ok(Some(Last { rank: rank.cast_unsigned(), device }))
+    kept.as_ref().map(draw).transpose()
+}
+
+/// A draw that is kept.
+pub(crate) fn draw(row: &impl Columns) -> Result<Last, StoreError> {
+    let of = Of { table: "job", row };
+    let rank = of.get::<i64>("part_rank")?.cast_unsigned();
+    Ok(Last { rank, device: DeviceId(of.get("part_device")?) })
 }

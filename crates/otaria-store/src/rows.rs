@@ -1,34 +1,36 @@
 //! Rows into domain values. A row that cannot be one is `Corrupt`.
 
+mod columns;
 mod devices;
 mod firmwares;
 mod groups;
 mod jobs;
+mod leases;
 mod tasks;
 
+pub(crate) use columns::{Column, Columns};
 pub(crate) use devices::{access_key, account, auth, device, module, module_column, product, version};
 pub(crate) use firmwares::{asked_files, files, firmware, upload};
 pub(crate) use groups::{apply, apply_devices, apply_names, group, ota_module, refused_names};
 pub(crate) use jobs::{bulk, expansion, job, read_target, tags, target};
+pub(crate) use leases::shard_lease;
 pub(crate) use tasks::{StateColumns, task};
 
 use otaria_core::time::Timestamp;
 use otaria_ports::store::StoreError;
-use sqlx::sqlite::{Sqlite, SqliteRow};
-use sqlx::{Decode, Row, Type};
 
 /// A row of a table, read by the names of its columns.
-pub(crate) struct Of<'r> {
+pub(crate) struct Of<'r, R> {
     pub(crate) table: &'static str,
-    pub(crate) row: &'r SqliteRow,
+    pub(crate) row: &'r R,
 }
 
-impl<'r> Of<'r> {
+impl<'r, R: Columns> Of<'r, R> {
     pub(crate) fn get<T>(&self, column: &'static str) -> Result<T, StoreError>
     where
-        T: Decode<'r, Sqlite> + Type<Sqlite>,
+        T: Column<'r>,
     {
-        self.row.try_get(column).map_err(|error| self.corrupt(error.to_string()))
+        T::read(self.row, column).map_err(|error| self.corrupt(error.to_string()))
     }
 
     pub(crate) fn corrupt(&self, reason: impl Into<String>) -> StoreError {
@@ -42,7 +44,7 @@ impl<'r> Of<'r> {
         parse: impl FnOnce(T) -> Option<V>,
     ) -> Result<V, StoreError>
     where
-        T: Decode<'r, Sqlite> + Type<Sqlite>,
+        T: Column<'r>,
     {
         parse(self.get(column)?).ok_or_else(|| self.corrupt(format!("{column} is none that there is")))
     }
@@ -54,7 +56,7 @@ impl<'r> Of<'r> {
         parse: impl FnOnce(T) -> Option<V>,
     ) -> Result<Option<V>, StoreError>
     where
-        T: Decode<'r, Sqlite> + Type<Sqlite>,
+        T: Column<'r>,
     {
         let Some(value) = self.get::<Option<T>>(column)? else { return Ok(None) };
         match parse(value) {

@@ -10,7 +10,7 @@ use crate::rows::Of;
 use crate::sql::jobs::LAST;
 use crate::sqlite::Tx;
 use crate::sqlite::errors::failed;
-use crate::{groups, part};
+use crate::{groups, part, standing};
 
 /// A source as columns of `job`.
 #[derive(Default)]
@@ -22,6 +22,9 @@ pub(crate) struct Columns<'a> {
     pub(crate) count: Option<i64>,
     pub(crate) group: Option<i64>,
     pub(crate) group_upto: Option<i64>,
+    pub(crate) mode: Option<i64>,
+    pub(crate) standing_group: Option<i64>,
+    pub(crate) expression: Option<&'a str>,
 }
 
 pub(crate) fn columns(source: &SourceKind) -> Columns<'_> {
@@ -41,6 +44,12 @@ pub(crate) fn columns(source: &SourceKind) -> Columns<'_> {
         SourceKind::Group { group, upto } => {
             Columns { group: Some(group.0), group_upto: Some(*upto), ..of_product() }
         }
+        SourceKind::Standing { mode, group } => Columns {
+            mode: Some(mode.code()),
+            standing_group: group.as_ref().map(|group| group.no.0),
+            expression: group.as_ref().map(|group| group.expression.as_str()),
+            ..of_product()
+        },
     }
 }
 
@@ -64,9 +73,17 @@ pub(crate) async fn freeze(
             Ok(if is_empty { Err(matching) } else { Ok(SourceKind::Part { matching, count, last: *last }) })
         }
         SourceKind::Group { group, .. } => {
-            groups::expect(tx, *group, Some(job.account)).await?;
+            groups::expect(tx, *group, Some(job.account), Some(false)).await?;
             let upto = query_scalar(LAST).bind("group").fetch_one(&mut tx.conn).await;
             Ok(Ok(SourceKind::Group { group: *group, upto: upto.map_err(failed("making a job"))? }))
+        }
+        SourceKind::Standing { group, .. } => {
+            if let Some(group) = group {
+                groups::expect(tx, group.no, Some(job.account), Some(true)).await?;
+            }
+            let group = group.as_ref().map(|group| group.no.0);
+            standing::expect_room(tx, job, group, firmware).await?;
+            Ok(Ok(job.source.clone()))
         }
         SourceKind::Names | SourceKind::File { .. } | SourceKind::Product => Ok(Ok(job.source.clone())),
     }

@@ -19,6 +19,7 @@ pub(crate) mod modules;
 pub(crate) mod nonces;
 pub(crate) mod part;
 pub(crate) mod retention;
+pub(crate) mod standing;
 pub(crate) mod tasks;
 pub(crate) mod versions;
 

@@ -40,6 +40,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0002_bulk.sql"),
     include_str!("../migrations/0003_groups.sql"),
     include_str!("../migrations/0004_nonces.sql"),
+    include_str!("../migrations/0005_dynamic.sql"),
 ];
 
 /// What is left of the write-ahead log's file when it begins anew.

@@ -8,13 +8,13 @@ use otaria_core::shard::{SHARDS, Shard};
 use otaria_core::task::{CancelCause, TaskKey};
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{
-    Job, JobTurn, OwnedShards, StoreError, Task, TaskChange, TaskFilter, TaskPage, Tasks, VersionReport,
+    Job, JobTurn, OwnedShards, ReportsTaken, StoreError, Task, TaskChange, TaskFilter, TaskPage, Tasks, VersionReport,
 };
 use sqlx::query;
 
 use crate::sql::tasks as sql;
 use crate::sqlite::{Lane, SqliteStore};
-use crate::{bulk, changes, listing, rows, text, versions};
+use crate::{bulk, changes, listing, rows, standing, text, versions};
 
 #[async_trait]
 impl Tasks for SqliteStore {
@@ -121,13 +121,16 @@ impl Tasks for SqliteStore {
         versions: &[VersionReport],
         changes: &[TaskChange],
         now: Timestamp,
-    ) -> Result<Vec<bool>, StoreError> {
+    ) -> Result<ReportsTaken, StoreError> {
         let (reports, changes) = (versions.to_vec(), changes.to_vec());
         let rows = reports.len() + changes.len();
         let work = self.writer.run(Lane::Reports, rows, "taking reports", move |tx| {
             Box::pin(async move {
-                versions::keep(tx, &reports).await?;
-                changes::apply(tx, None, &changes, now).await
+                let arrivals = versions::keep(tx, &reports).await?;
+                let written = changes::apply(tx, None, &changes, now).await?;
+                // After the changes: a task that just ended is in nobody's way.
+                let joined = standing::arrive(tx, &arrivals, now).await?;
+                Ok(ReportsTaken { written, joined })
             })
         });
         work.await

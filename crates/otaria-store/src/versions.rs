@@ -15,6 +15,7 @@ use crate::rows::Of;
 use crate::sql::versions as sql;
 use crate::sqlite::Tx;
 use crate::sqlite::errors::failed;
+use crate::standing::Arrival;
 use crate::{part, rows, text};
 
 const DOING: &str = "keeping versions";
@@ -28,12 +29,18 @@ impl Counts {
         *self.0.entry((product, module, version)).or_default() += n;
     }
 
-    pub(crate) async fn write(mut self, tx: &mut Tx) -> Result<(), StoreError> {
+    /// Those that are any.
+    pub(crate) fn changes(mut self) -> BTreeMap<(i64, String, String), i64> {
         self.0.retain(|_, n| *n != 0);
-        if self.0.is_empty() {
+        self.0
+    }
+
+    pub(crate) async fn write(self, tx: &mut Tx) -> Result<(), StoreError> {
+        let changes = self.changes();
+        if changes.is_empty() {
             return Ok(());
         }
-        let set = text::array(&self.0, |out, ((product, module, version), n)| {
+        let set = text::array(&changes, |out, ((product, module, version), n)| {
             let _ = write!(out, r#"[{product},"{module}","#); // Writing to a String cannot fail.
             text::quote(out, version);
             let _ = write!(out, ",{n}]");
@@ -54,26 +61,28 @@ impl Counts {
 }
 
 /// What is kept of a device's module.
-struct Kept {
-    product: i64,
-    order: Option<ReportOrder>,
-    version: Option<String>,
+pub(crate) struct Kept {
+    pub(crate) product: i64,
+    pub(crate) order: Option<ReportOrder>,
+    pub(crate) version: Option<String>,
 }
 
 /// Keeps versions that are newer than what is kept; of several of one module the latest counts. Those of
-/// unknown devices are passed over.
-pub(crate) async fn keep(tx: &mut Tx, versions: &[VersionReport]) -> Result<(), StoreError> {
+/// unknown devices are passed over. Returns the versions that devices have, also those that were kept before.
+pub(crate) async fn keep(tx: &mut Tx, versions: &[VersionReport]) -> Result<Vec<Arrival>, StoreError> {
     if versions.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let latest = latest(versions);
     let kept = kept(tx, &latest).await?;
-    let newer: Vec<(&VersionReport, Kept)> = latest
+    let mut newer: Vec<(&VersionReport, Kept)> = latest
         .into_iter()
         .zip(kept)
         .filter_map(|(report, kept)| Some((report, kept?)))
-        .filter(|(report, kept)| kept.order.is_none_or(|order| order < report.order))
+        .filter(|(report, kept)| kept.order.is_none_or(|order| order <= report.order))
         .collect();
+    let arrivals = newer.iter().map(|(report, kept)| Arrival::of(report, kept.product)).collect();
+    newer.retain(|(report, kept)| kept.order != Some(report.order));
     note_changes(tx, &newer).await?;
     let set = text::array(newer, |out, (VersionReport { version, order }, _)| {
         let module = rows::module_column(&version.module);
@@ -81,12 +90,12 @@ pub(crate) async fn keep(tx: &mut Tx, versions: &[VersionReport]) -> Result<(), 
         text::quote(out, version.version.as_str());
         let _ = write!(out, ",{},{},{}]", version.at.millis(), order.session, order.n);
     });
-    let keep = query(sql::KEEP).bind(set).execute(&mut tx.conn).await;
-    keep.map(drop).map_err(failed(DOING))
+    query(sql::KEEP).bind(set).execute(&mut tx.conn).await.map_err(failed(DOING))?;
+    Ok(arrivals)
 }
 
 /// The latest report of each device and module, in the order of the table.
-fn latest(versions: &[VersionReport]) -> Vec<&VersionReport> {
+pub(crate) fn latest(versions: &[VersionReport]) -> Vec<&VersionReport> {
     let mut latest: HashMap<(DeviceId, &ModuleName), &VersionReport> = HashMap::new();
     for report in versions {
         let slot = latest.entry((report.version.device, &report.version.module)).or_insert(report);
@@ -133,6 +142,18 @@ fn read(line: &str) -> Option<(usize, Kept)> {
 /// Counts the versions that change, and keeps the old ones for the draws that ask for them.
 async fn note_changes(tx: &mut Tx, newer: &[(&VersionReport, Kept)]) -> Result<(), StoreError> {
     let mut counts = Counts::default();
+    let lost = changed(newer, &mut counts);
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let products: BTreeSet<i64> = lost.iter().map(|(product, ..)| *product).collect();
+    let asking = part::asking(tx, products).await?;
+    part::remember(tx, &asking, &lost).await?;
+    counts.write(tx).await
+}
+
+/// Counts the versions that change; returns what is lost: of (product, module, device), what it was.
+pub(crate) fn changed<'v>(newer: &'v [(&VersionReport, Kept)], counts: &mut Counts) -> Vec<part::Lost<'v>> {
     let mut lost = Vec::new();
     for (VersionReport { version, .. }, kept) in newer {
         let (old, new) = (kept.version.as_deref(), version.version.as_str());
@@ -146,11 +167,5 @@ async fn note_changes(tx: &mut Tx, newer: &[(&VersionReport, Kept)]) -> Result<(
         counts.add(kept.product, module.to_owned(), new.to_owned(), 1);
         lost.push((kept.product, module, version.device, old));
     }
-    if lost.is_empty() {
-        return Ok(());
-    }
-    let products: BTreeSet<i64> = lost.iter().map(|(product, ..)| *product).collect();
-    let asking = part::asking(tx, products).await?;
-    part::remember(tx, &asking, &lost).await?;
-    counts.write(tx).await
+    lost
 }

@@ -51,26 +51,35 @@ impl<'b> Expander<'b> {
         sorted.dedup();
         let mut twice = total - sorted.len() as u64;
         let offset = self.cursor.offset;
-        let parts: Vec<_> = sorted.chunks(slice()).collect();
-        for (i, part) in parts.iter().enumerate() {
-            let names: Vec<DeviceName> = part.iter().map(|(_, name)| name.clone()).collect();
+        let parts: Vec<Vec<DeviceName>> = sorted
+            .chunks(slice())
+            .map(|part| part.iter().map(|(_, name)| name.clone()).collect())
+            .collect();
+        let module = ModuleName::default_module();
+        let resolve = async |names: &[DeviceName]| {
             let begun = Instant::now();
-            let module = ModuleName::default_module();
-            let found = store.resolve(product.no, self.job.upto, &module, &names).await.unwrap();
-            self.resolving += begun.elapsed();
-
+            let found = store.resolve(product.no, self.job.upto, &module, names).await.unwrap();
+            (found, begun.elapsed())
+        };
+        let mut ahead = match parts.first() {
+            Some(first) => Some(resolve(first).await),
+            None => None,
+        };
+        for (i, names) in parts.iter().enumerate() {
+            let Some((found, resolving)) = ahead.take() else { break };
+            self.resolving += resolving;
             let mut slice = Slice {
                 job: self.job.no,
                 from: self.cursor.clone(),
                 to: Cursor { offset, slice: i as u32 + 1, after: None },
                 complete: false,
-                lines: part.len() as u64 + std::mem::take(&mut twice),
+                lines: names.len() as u64 + std::mem::take(&mut twice),
                 tasks: Vec::new(),
                 skipped: Vec::new(),
                 rejected: Rejections::default(),
                 rejects: Vec::new(),
             };
-            slice.rejected.duplicate = slice.lines - part.len() as u64;
+            slice.rejected.duplicate = slice.lines - names.len() as u64;
             if i + 1 == parts.len() {
                 slice.to = Cursor { offset: offset + total, slice: 0, after: None };
             }
@@ -91,10 +100,22 @@ impl<'b> Expander<'b> {
             }
             slice.tasks.sort_unstable_by_key(|task| task.device);
             slice.skipped.sort_unstable();
-            let begun = Instant::now();
-            let outcome = store.expand(&slice, at(4)).await.unwrap();
-            self.expanding += begun.elapsed();
-            self.slowest = self.slowest.max(begun.elapsed());
+            // The next slice is resolved while this one is written.
+            let write = async {
+                let begun = Instant::now();
+                (store.expand(&slice, at(4)).await.unwrap(), begun.elapsed())
+            };
+            let look = async {
+                match parts.get(i + 1) {
+                    Some(next) => Some(resolve(next).await),
+                    None => None,
+                }
+            };
+            let (written, next) = futures_util::future::join(write, look).await;
+            let (outcome, spent) = written;
+            ahead = next;
+            self.expanding += spent;
+            self.slowest = self.slowest.max(spent);
             self.cursor = slice.to;
             self.expansion = outcome.expansion;
         }

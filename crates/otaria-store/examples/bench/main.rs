@@ -1,13 +1,16 @@
-//! Measures the store on a fresh file: registration, a shuffled list against the whole fleet, claims,
-//! reports, listing.
+//! Measures the store on a fresh file or database: registration, a shuffled list against the whole fleet,
+//! claims, reports, listing; on PostgreSQL also a bare copy of the tasks that the list made.
 //!
 //! `cargo run --release -p otaria-store --example bench -- [devices] [folder]`
+//!
+//! With `POSTGRES`, a server's address, it measures a database that it makes there and drops in the end.
 //!
 //! Variables: `PAGES`, `WRITER_KIB`, `READER_KIB` (the store's options), `CHUNK` and `SLICE` (names),
 //! `ONLY_EXPAND`, and `BASE`: a file that is made with the fleet in it if it is not there, and copied if it
 //! is, so that the list can be measured again and again.
 #![expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
+mod copy;
 mod expander;
 mod measure;
 
@@ -27,7 +30,7 @@ use otaria_core::task::{ReportOrder, TaskEvent, TaskPolicy};
 use otaria_core::time::Timestamp;
 use otaria_ports::events::NoEvents;
 use otaria_ports::store::*;
-use otaria_store::{SqliteOptions, SqliteStore};
+use otaria_store::{PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
 
 use expander::{Expander, chunk};
 use measure::{Dice, memory, say};
@@ -44,6 +47,9 @@ fn name(n: usize) -> DeviceName {
 async fn main() {
     let mut args = std::env::args().skip(1);
     let count: usize = args.next().map_or(1_000_000, |n| n.parse().unwrap());
+    if let Ok(server) = std::env::var("POSTGRES") {
+        return postgres(&server, count).await;
+    }
     let folder = args.next().map_or_else(tempfile::tempdir, tempfile::tempdir_in).unwrap();
     let mut options = SqliteOptions::default();
     let env = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
@@ -58,47 +64,56 @@ async fn main() {
         std::fs::copy(base, &path).unwrap();
     }
     let store = Arc::new(SqliteStore::open(&path, options, Arc::new(NoEvents)).await.unwrap());
-    let bench = Bench::prepare(store, count).await;
+    let bench = Bench::prepare(store.clone(), count).await;
     if bench.store.device(bench.product.no, &name(0)).await.unwrap().is_none() {
-        bench.register().await;
-        bench.versions().await;
-        bench.busy().await;
+        bench.fill().await;
     }
     if let Some(base) = prepared.filter(|base| !std::fs::exists(base).unwrap()) {
-        bench.store.close().await;
+        store.close().await;
         std::fs::copy(&path, base).unwrap();
         return;
     }
     say("(prepared)", 1, Duration::from_secs(1));
     let job = bench.expand().await;
     if std::env::var("ONLY_EXPAND").is_ok() {
-        bench.store.close().await;
+        store.close().await;
         return;
     }
-    bench.list(job).await;
-    bench.claims(job, false).await;
-    bench.claims(job, true).await;
-    bench.next_due().await;
-    bench.reports(job).await;
-    bench.creates().await;
+    bench.use_it(job).await;
     let begun = Instant::now();
-    println!("audit {:?}", bench.store.audit_counts(job).await.unwrap());
-    say("audit", count, begun.elapsed());
-    let begun = Instant::now();
-    bench.store.close().await;
+    store.close().await;
     say("close", 1, begun.elapsed());
     println!("file {:.1} MiB", std::fs::metadata(&path).unwrap().len() as f64 / 1_048_576.0);
 }
 
+async fn postgres(server: &str, count: usize) {
+    let mut database = copy::Database::make(server).await;
+    let options = PostgresOptions { migrate: true, ..PostgresOptions::default() };
+    let store = PostgresStore::open(&database.url, options, Arc::new(NoEvents)).await.unwrap();
+    let store = Arc::new(store);
+    let bench = Bench::prepare(store.clone(), count).await;
+    bench.fill().await;
+    database.rest().await;
+    say("(prepared)", 1, Duration::from_secs(1));
+    let job = bench.expand().await;
+    database.copy(job.0).await;
+    if std::env::var("ONLY_EXPAND").is_err() {
+        bench.use_it(job).await;
+    }
+    store.close().await;
+    database.sizes().await;
+    database.forget().await;
+}
+
 struct Bench {
-    store: Arc<SqliteStore>,
+    store: Arc<dyn Store>,
     product: Product,
     firmware: Firmware,
     count: usize,
 }
 
 impl Bench {
-    async fn prepare(store: Arc<SqliteStore>, count: usize) -> Self {
+    async fn prepare(store: Arc<dyn Store>, count: usize) -> Self {
         let product = NewProduct {
             account: AccountNo(1),
             key: ProductKey::parse("a1Le6d0abcd").unwrap(),
@@ -149,6 +164,26 @@ impl Bench {
             None => store.create_firmware(&firmware, at(0)).await.unwrap(),
         };
         Self { store, product, firmware, count }
+    }
+
+    /// The fleet, what it runs, and an earlier job.
+    async fn fill(&self) {
+        self.register().await;
+        self.versions().await;
+        self.busy().await;
+    }
+
+    /// All that follows on the list.
+    async fn use_it(&self, job: JobNo) {
+        self.list(job).await;
+        self.claims(job, false).await;
+        self.claims(job, true).await;
+        self.next_due().await;
+        self.reports(job).await;
+        self.creates().await;
+        let begun = Instant::now();
+        println!("audit {:?}", self.store.audit_counts(job).await.unwrap());
+        say("audit", self.count, begun.elapsed());
     }
 
     async fn register(&self) {
@@ -343,7 +378,26 @@ impl Bench {
             written += self.store.claim(&owner, batch, at(5)).await.unwrap().iter().filter(|w| **w).count();
         }
         say(if random { "claims of random tasks" } else { "claims in order" }, written, begun.elapsed());
+        if !random {
+            self.mark(&changes).await;
+        }
         self.store.leave(member).await.unwrap();
+    }
+
+    /// The gateways' word that the notices were written.
+    async fn mark(&self, claims: &[TaskChange]) {
+        let mark = |claim: &TaskChange| {
+            let written = TaskEvent::Written { attempt: claim.to.attempts() };
+            let to = claim.to.on(&written, &self.policy(), at(5)).unwrap();
+            TaskChange { revision: claim.revision + 1, to, notices: 1, ..claim.clone() }
+        };
+        let marks: Vec<TaskChange> = claims.iter().map(mark).collect();
+        let begun = Instant::now();
+        let mut written = 0;
+        for batch in marks.chunks(1_000) {
+            written += self.store.settle(batch, at(6)).await.unwrap().iter().filter(|w| **w).count();
+        }
+        say("  and their words from the socket", written, begun.elapsed());
     }
 
     /// Small writes of many callers at once: they share transactions.
@@ -405,7 +459,7 @@ impl Bench {
                 .take_reports(&[], &changes, at(6_000))
                 .await
                 .unwrap()
-                .iter()
+                .written.iter()
                 .filter(|w| **w)
                 .count();
             spent += begun.elapsed();
@@ -416,7 +470,7 @@ impl Bench {
 }
 
 /// Somebody else's small writes meanwhile.
-async fn probe(store: Arc<SqliteStore>, stop: Arc<AtomicBool>, slowest: Arc<AtomicU64>) -> usize {
+async fn probe(store: Arc<dyn Store>, stop: Arc<AtomicBool>, slowest: Arc<AtomicU64>) -> usize {
     let mut probes = 0;
     let member = store.join(at(0), Duration::from_secs(1_000)).await.unwrap();
     while !stop.load(Ordering::Relaxed) {

@@ -6,16 +6,15 @@ use otaria_core::ids::{
 use otaria_ports::store::{
     AccessKey, Account, AuthRow, Device, ModuleVersion, NewProduct, Product, Role, StoreError,
 };
-use sqlx::sqlite::SqliteRow;
 
-use super::Of;
+use super::{Columns, Of};
 
-pub(crate) fn account(row: &SqliteRow) -> Result<Account, StoreError> {
+pub(crate) fn account(row: &impl Columns) -> Result<Account, StoreError> {
     let of = Of { table: "account", row };
     Ok(Account { no: AccountNo(of.get("no")?), name: of.get("name")?, created_at: of.at("created_at")? })
 }
 
-pub(crate) fn access_key(row: &SqliteRow) -> Result<AccessKey, StoreError> {
+pub(crate) fn access_key(row: &impl Columns) -> Result<AccessKey, StoreError> {
     let of = Of { table: "access_key", row };
     Ok(AccessKey {
         id: of.parsed("id", |text: &str| AccessKeyId::parse(text).ok())?,
@@ -27,7 +26,7 @@ pub(crate) fn access_key(row: &SqliteRow) -> Result<AccessKey, StoreError> {
     })
 }
 
-pub(crate) fn product(row: &SqliteRow) -> Result<Product, StoreError> {
+pub(crate) fn product(row: &impl Columns) -> Result<Product, StoreError> {
     let of = Of { table: "product", row };
     Ok(Product {
         no: ProductNo(of.get("no")?),
@@ -44,7 +43,7 @@ pub(crate) fn product(row: &SqliteRow) -> Result<Product, StoreError> {
     })
 }
 
-pub(crate) fn device(row: &SqliteRow) -> Result<Device, StoreError> {
+pub(crate) fn device(row: &impl Columns) -> Result<Device, StoreError> {
     let of = Of { table: "device", row };
     Ok(Device {
         id: DeviceId(of.get("id")?),
@@ -59,7 +58,7 @@ pub(crate) fn device(row: &SqliteRow) -> Result<Device, StoreError> {
     })
 }
 
-pub(crate) fn auth(row: &SqliteRow) -> Result<(usize, AuthRow), StoreError> {
+pub(crate) fn auth(row: &impl Columns) -> Result<(usize, AuthRow), StoreError> {
     let of = Of { table: "device", row };
     let auth = AuthRow {
         device: DeviceId(of.get("id")?),
@@ -70,7 +69,7 @@ pub(crate) fn auth(row: &SqliteRow) -> Result<(usize, AuthRow), StoreError> {
     Ok((of.parsed("place", |place: i64| usize::try_from(place).ok())?, auth))
 }
 
-pub(crate) fn version(row: &SqliteRow) -> Result<ModuleVersion, StoreError> {
+pub(crate) fn version(row: &impl Columns) -> Result<ModuleVersion, StoreError> {
     let of = Of { table: "device_module", row };
     Ok(ModuleVersion {
         device: DeviceId(of.get("device_id")?),

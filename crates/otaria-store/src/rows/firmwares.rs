@@ -6,11 +6,10 @@ use otaria_core::firmware::{
 use otaria_core::ids::{AccountNo, FirmwareId, FirmwareNo, ProductKey, ProductNo, Version};
 use otaria_ports::store::{Firmware, PackageFile, StoreError, StoredUpload, UploadKind};
 use serde_json::{Value, json};
-use sqlx::sqlite::SqliteRow;
 
-use super::{Of, module};
+use super::{Columns, Of, module};
 
-pub(crate) fn upload(row: &SqliteRow) -> Result<StoredUpload, StoreError> {
+pub(crate) fn upload(row: &impl Columns) -> Result<StoredUpload, StoreError> {
     let of = Of { table: "upload", row };
     Ok(StoredUpload {
         url: of.get("url")?,
@@ -25,7 +24,7 @@ pub(crate) fn upload(row: &SqliteRow) -> Result<StoredUpload, StoreError> {
     })
 }
 
-pub(crate) fn firmware(row: &SqliteRow) -> Result<Firmware, StoreError> {
+pub(crate) fn firmware(row: &impl Columns) -> Result<Firmware, StoreError> {
     let of = Of { table: "firmware", row };
     let version = |text: &str| Version::parse(text).ok();
     let product_key = of.parsed("key", |text: &str| ProductKey::parse(text).ok())?;

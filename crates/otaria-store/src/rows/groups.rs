@@ -1,13 +1,13 @@
 //! Groups, modules, batches of names.
 
+use otaria_core::expression::GroupExpression;
 use otaria_core::ids::{AccountNo, ApplyNo, DeviceId, DeviceName, GroupId, GroupNo, ModuleName, ProductNo};
 use otaria_ports::store::{Apply, ApplyName, Group, Module, NewApply, NewGroup, RefusedName, StoreError};
 use serde_json::{Value, json};
-use sqlx::sqlite::SqliteRow;
 
-use super::Of;
+use super::{Columns, Of};
 
-pub(crate) fn group(row: &SqliteRow) -> Result<Group, StoreError> {
+pub(crate) fn group(row: &impl Columns) -> Result<Group, StoreError> {
     let of = Of { table: "device_group", row };
     Ok(Group {
         no: GroupNo(of.get("no")?),
@@ -17,13 +17,14 @@ pub(crate) fn group(row: &SqliteRow) -> Result<Group, StoreError> {
             name: of.get("name")?,
             description: of.get("description")?,
             parent: of.get::<Option<i64>>("parent_no")?.map(GroupNo),
+            expression: of.maybe("expression", |text: &str| GroupExpression::parse(text).ok())?,
         },
         device_count: of.count("device_count")?,
         created_at: of.at("created_at")?,
     })
 }
 
-pub(crate) fn ota_module(row: &SqliteRow) -> Result<Module, StoreError> {
+pub(crate) fn ota_module(row: &impl Columns) -> Result<Module, StoreError> {
     let of = Of { table: "ota_module", row };
     Ok(Module {
         product: ProductNo(of.get("product_no")?),
@@ -35,7 +36,7 @@ pub(crate) fn ota_module(row: &SqliteRow) -> Result<Module, StoreError> {
     })
 }
 
-pub(crate) fn apply(row: &SqliteRow) -> Result<Apply, StoreError> {
+pub(crate) fn apply(row: &impl Columns) -> Result<Apply, StoreError> {
     let of = Of { table: "apply", row };
     Ok(Apply {
         no: ApplyNo(of.get("no")?),

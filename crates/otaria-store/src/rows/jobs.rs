@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
+use otaria_core::expression::GroupExpression;
 use otaria_core::gray::{GrayPercent, Last};
 use otaria_core::ids::{
     AccountNo, ClientToken, DeviceId, DeviceName, FirmwareId, FirmwareNo, GroupNo, JobId, JobNo, ProductKey,
     ProductNo, Version,
 };
 use otaria_core::job::{
-    DownloadProtocol, JobKind, JobPolicy, JobStatus, NewJob, OverwriteMode, Schedule, Tag, Target,
+    DownloadProtocol, DynamicMode, JobKind, JobPolicy, JobStatus, NewJob, OverwriteMode, Schedule, Tag, Target,
 };
 use otaria_core::pace::PerMinute;
 use otaria_core::task::{BulkAction, BulkFilter, CancelCause, FailureCause, RetryPolicy, TaskStatus};
-use otaria_ports::store::{Bulk, Cursor, Expansion, Job, Rejections, SourceKind, StoreError};
+use otaria_ports::store::{Bulk, Cursor, Expansion, Job, Rejections, SourceKind, StandingGroup, StoreError};
 use serde_json::{Value, json};
-use sqlx::sqlite::SqliteRow;
 
-use super::Of;
+use super::{Columns, Of};
 
-pub(crate) fn job(row: &SqliteRow) -> Result<Job, StoreError> {
+pub(crate) fn job(row: &impl Columns) -> Result<Job, StoreError> {
     let of = Of { table: "job", row };
     Ok(Job {
         no: JobNo(of.get("no")?),
@@ -46,7 +46,7 @@ pub(crate) fn job(row: &SqliteRow) -> Result<Job, StoreError> {
 }
 
 /// The last action on many of a job's tasks, if there ever was one.
-pub(crate) fn bulk(row: &SqliteRow) -> Result<Option<Bulk>, StoreError> {
+pub(crate) fn bulk(row: &impl Columns) -> Result<Option<Bulk>, StoreError> {
     let of = Of { table: "job_bulk", row };
     let Some(action) = of.maybe("bulk_action", BulkAction::from_code)? else { return Ok(None) };
     let mask: i64 = of.get("bulk_statuses")?;
@@ -64,7 +64,7 @@ pub(crate) fn bulk(row: &SqliteRow) -> Result<Option<Bulk>, StoreError> {
     }))
 }
 
-fn source(of: &Of<'_>) -> Result<SourceKind, StoreError> {
+fn source(of: &Of<'_, impl Columns>) -> Result<SourceKind, StoreError> {
     if let Some(count) = of.maybe("part_count", |n: i64| u64::try_from(n).ok())? {
         let last = of.get::<Option<i64>>("part_device")?.map(DeviceId);
         let rank = of.get::<Option<i64>>("part_rank")?.unwrap_or_default().cast_unsigned();
@@ -74,6 +74,12 @@ fn source(of: &Of<'_>) -> Result<SourceKind, StoreError> {
     if let Some(group) = of.get::<Option<i64>>("group_no")? {
         return Ok(SourceKind::Group { group: GroupNo(group), upto: of.get("group_upto")? });
     }
+    if let Some(mode) = of.maybe("dynamic_mode", DynamicMode::from_code)? {
+        let expression = of.maybe("expression", |text: &str| GroupExpression::parse(text).ok())?;
+        let no = of.get::<Option<i64>>("standing_group")?.map(GroupNo);
+        let group = no.zip(expression).map(|(no, expression)| StandingGroup { no, expression });
+        return Ok(SourceKind::Standing { mode, group });
+    }
     match of.get::<i64>("source")? {
         0 => Ok(SourceKind::Names),
         1 => Ok(SourceKind::File { object: of.get("source_object")?, size: of.count("source_size")? }),
@@ -82,7 +88,7 @@ fn source(of: &Of<'_>) -> Result<SourceKind, StoreError> {
     }
 }
 
-fn new_job(of: &Of<'_>) -> Result<NewJob, StoreError> {
+fn new_job(of: &Of<'_, impl Columns>) -> Result<NewJob, StoreError> {
     let flag = |column| of.get::<i64>(column).map(|n| n == 1);
     let span = |column| of.maybe(column, |ms: i64| u64::try_from(ms).ok().map(Duration::from_millis));
     let retry = match span("retry_interval")? {
@@ -115,7 +121,7 @@ fn new_job(of: &Of<'_>) -> Result<NewJob, StoreError> {
     })
 }
 
-pub(crate) fn expansion(of: &Of<'_>) -> Result<Expansion, StoreError> {
+pub(crate) fn expansion(of: &Of<'_, impl Columns>) -> Result<Expansion, StoreError> {
     Ok(Expansion {
         cursor: Cursor {
             offset: of.count("cursor_offset")?,

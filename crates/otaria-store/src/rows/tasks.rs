@@ -6,9 +6,8 @@ use otaria_core::task::{
 };
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{StoreError, Task};
-use sqlx::sqlite::SqliteRow;
 
-use super::{Of, module};
+use super::{Columns, Of, module};
 
 /// A state as its columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,7 +116,7 @@ impl StateColumns {
     }
 }
 
-pub(crate) fn task(row: &SqliteRow) -> Result<Task, StoreError> {
+pub(crate) fn task(row: &impl Columns) -> Result<Task, StoreError> {
     let of = Of { table: "task", row };
     let id: i64 = of.get("id")?;
     let columns = StateColumns {

@@ -2,7 +2,7 @@
 
 /// Rides on the primary keys.
 pub(crate) const JOB: &str = "
-    select j.overwrite, j.multi_module, j.need_confirm, f.module,
+    select j.kind, j.overwrite, j.multi_module, j.need_confirm, f.module,
            s.cursor_offset, s.cursor_slice, s.cursor_after, s.complete, s.lines, s.tasks, s.skipped,
            s.malformed, s.unknown, s.duplicate, s.busy
       from job j join firmware f on f.no = j.firmware_no join job_source s on s.job_no = j.no

@@ -3,7 +3,7 @@
 macro_rules! group {
     ($rest:literal) => {
         concat!(
-            "select g.no, g.id, g.account_id, g.name, g.description, g.parent_no, g.device_count, g.created_at
+            "select g.no, g.id, g.account_id, g.name, g.description, g.parent_no, g.expression, g.device_count, g.created_at
                from device_group g ",
             $rest
         )
@@ -12,13 +12,14 @@ macro_rules! group {
 
 /// Appends to `device_group`.
 pub(crate) const NEW: &str = "
-    insert into device_group (id, account_id, name, description, parent_no, created_at)
-    values ($1, $2, $3, $4, $5, $6) returning no";
+    insert into device_group (id, account_id, name, description, parent_no, created_at, expression)
+    values ($1, $2, $3, $4, $5, $6, $7) returning no";
 
-/// Rides on the primary key of `device_group`.
+/// Rides on the primary key of `device_group`. $3: whether it must be a dynamic one, or null.
 pub(crate) const ALIVE: &str = "
     select exists (select 1 from device_group
-                    where no = $1 and name is not null and ($2 is null or account_id = $2))";
+                    where no = $1 and name is not null and ($2 is null or account_id = $2)
+                      and ($3 is null or (expression is not null) = $3))";
 
 /// Rides on `unique (id)` of `device_group`.
 pub(crate) const GROUP: &str = group!("where g.id = $1 and g.account_id = $2 and g.name is not null");
@@ -36,7 +37,7 @@ pub(crate) const ORPHAN: &str = "update device_group set parent_no = null where 
 /// Rides on `device_group_account (account_id, no)`. $2, $3: a beginning of the name and a parent, or null.
 pub(crate) const GROUPS: &str = group!(
     "where g.account_id = $1 and g.name is not null and ($2 is null or substr(g.name, 1, length($2)) = $2)
-       and ($3 is null or g.parent_no = $3) and g.no < $4
+       and ($3 is null or g.parent_no = $3) and g.no < $4 and ($7 is null or (g.expression is not null) = $7)
      order by g.no desc limit $5 offset $6"
 );
 
@@ -44,7 +45,7 @@ pub(crate) const GROUPS: &str = group!(
 pub(crate) const COUNT: &str = "
     select count(*) from device_group g
      where g.account_id = $1 and g.name is not null and ($2 is null or substr(g.name, 1, length($2)) = $2)
-       and ($3 is null or g.parent_no = $3)";
+       and ($3 is null or g.parent_no = $3) and ($4 is null or (g.expression is not null) = $4)";
 
 /// Rides on the primary key of `device`, on `group_member_device (device_id) where removed is null` and on
 /// the primary key of `device_group`. Lines of: device, groups it is in, whether it is in $1.

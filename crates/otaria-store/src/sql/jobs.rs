@@ -8,7 +8,7 @@ macro_rules! job {
                     j.retry_count, j.timeout, j.offer_timeout, j.overwrite, j.multi_module, j.need_push,
                     j.need_confirm, j.download_protocol, j.tags, j.description, j.client_token, j.source,
                     j.source_object, j.source_size, j.part_matching, j.part_count, j.part_rank,
-                    j.part_device, j.group_no, j.group_upto, j.upto, j.status, j.cancel_mask, j.cancel_cause, j.fence,
+                    j.part_device, j.group_no, j.group_upto, j.dynamic_mode, j.standing_group, j.expression, j.upto, j.status, j.cancel_mask, j.cancel_cause, j.fence,
                     j.rate_version, j.created_at, j.modified_at, j.started_at, j.ended_at, j.digest,
                     s.cursor_offset, s.cursor_slice, s.cursor_after, s.complete, s.lines, s.tasks, s.skipped,
                     s.malformed, s.unknown, s.duplicate, s.busy, b.action as bulk_action,
@@ -23,6 +23,8 @@ macro_rules! job {
         )
     };
 }
+
+pub(crate) use job;
 
 /// Rides on `unique (key)` of `product`.
 pub(crate) const PRODUCT_OF: &str =
@@ -44,13 +46,26 @@ pub(crate) const NEW: &str = "
                      schedule_finish, maximum_per_minute, retry_interval, retry_count, timeout, offer_timeout,
                      overwrite, multi_module, need_push, need_confirm, download_protocol, tags, description,
                      client_token, digest, source, source_object, source_size, upto, status, started_at,
-                     ended_at, created_at, modified_at, part_matching, part_count, group_no, group_upto)
+                     ended_at, created_at, modified_at, part_matching, part_count, group_no, group_upto,
+                     dynamic_mode, standing_group, expression, strategy)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-            $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $31, $32, $33, $34, $35)
+            $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $31, $32, $33, $34, $35, $36, $37, $38, $39)
     returning no";
 
-/// Appends to `job_source`.
-pub(crate) const NEW_SOURCE: &str = "insert into job_source (job_no) values ($1)";
+/// Appends to `job_source`. $2: whether there is nothing to expand.
+pub(crate) const NEW_SOURCE: &str = "insert into job_source (job_no, complete) values ($1, $2)";
+
+/// Rides on the primary key of `job_source`.
+pub(crate) const STOP_EXPANSION: &str = "update job_source set complete = 1 where job_no = $1";
+
+/// Rides on `job_strategy_firmware (firmware_no) where strategy = 1`.
+pub(crate) const STRATEGY_OF: &str =
+    "select exists (select 1 from job where firmware_no = $1 and strategy = 1)";
+
+/// Rides on `job_strategy_group (standing_group) where strategy = 1 and standing_group is not null`.
+pub(crate) const STRATEGY_OF_GROUP: &str = "
+    select overwrite, multi_module from job
+     where standing_group = $1 and strategy = 1 and standing_group is not null limit 1";
 
 /// Rides on the primary key of `firmware`.
 pub(crate) const MOVE_FIRMWARE: &str =
@@ -99,14 +114,15 @@ pub(crate) const MOVE: &str = "
     update job
        set status = $3, modified_at = $5, fence = fence + $6,
            started_at = case when $3 = 1 then coalesce(started_at, $5) else started_at end,
-           ended_at = case when $3 in (3, 4) then $5 end
+           ended_at = case when $3 in (3, 4) then $5 end,
+           strategy = case when $3 in (3, 4) then null else strategy end
      where no = $1 and status = $2
        and ($4 = 0
             or (cancel_mask = 0
                 and not exists (select 1 from job_bulk where job_no = $1 and done = 0)
                 and exists (select 1 from job_source where job_no = $1 and complete = 1)
                 and (select coalesce(sum(n), 0) from job_counter where job_no = $1 and status < 4) = 0))
-    returning firmware_no";
+    returning firmware_no, kind";
 
 /// Rides on the primary key of `job`. $2 of no use leaves the statuses that are being cancelled already.
 pub(crate) const REQUEST_CANCEL: &str = "
@@ -155,7 +171,7 @@ pub(crate) const REJECTED: &str = "
 
 /// Rides on the primary keys. Who hears of a job.
 pub(crate) const FACTS: &str = "
-    select j.no, j.id, j.account_id, p.key, j.status, j.cancel_mask, j.multi_module
+    select j.no, j.id, j.account_id, p.key, j.status, j.cancel_mask, j.multi_module, j.kind
       from json_each($1) v cross join job j join product p on p.no = j.product_no
      where j.no = v.value";
 

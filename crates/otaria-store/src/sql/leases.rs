@@ -6,6 +6,13 @@ pub(crate) const JOIN: &str = "insert into member (expires_at) values ($1) retur
 /// Rides on the primary key of `member`.
 pub(crate) const RENEW: &str = "update member set expires_at = $2 where id = $1 and expires_at > $3";
 
+/// Scans `member`: as many rows as there are processes.
+pub(crate) const MEMBERS: &str = "select id from member where expires_at > $1 order by id";
+
+/// Rides on the primary key of `shard_lease`. Members count from 1: 0 is nobody.
+pub(crate) const RELEASE: &str = "
+    update shard_lease set member_id = 0 where member_id = $1 and shard in (select value from json_each($2))";
+
 /// Rides on the primary key of `member`.
 pub(crate) const LEAVE: &str = "delete from member where id = $1";
 

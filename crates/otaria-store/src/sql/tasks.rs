@@ -52,9 +52,9 @@ pub(crate) const EPOCHS: &str = "
      where member_id = $1 and shard in (select value from json_each($2))
        and exists (select 1 from member where id = $1)";
 
-/// Rides on the primary key of `job`. Lines of: job, status, statuses that are being cancelled.
+/// Rides on the primary key of `job`. Lines of: job, status, kind, statuses that are being cancelled.
 pub(crate) const DELIVERING: &str = "
-    select group_concat(no || ' ' || status || ' ' || cancel_mask, char(10)) from job
+    select group_concat(no || ' ' || status || ' ' || kind || ' ' || cancel_mask, char(10)) from job
      where no in (select value from json_each($1))";
 
 /// Rides on `task_open (device_id, module) where open = 1`. Of other tasks than $1 that are open at the same

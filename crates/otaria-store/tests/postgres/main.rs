@@ -1,0 +1,7 @@
+//! The contract of every store on a fresh PostgreSQL database, and what only several writers can do.
+
+mod contract;
+mod outage;
+mod proxy;
+mod server;
+mod writers;
