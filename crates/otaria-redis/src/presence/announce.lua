@@ -1,0 +1,19 @@
+-- ARGV: gateway, then devices and the sessions they have there. Writes what is missing.
+-- Answers the devices that have a later session elsewhere, and how many were missing.
+local gateway = ARGV[1]
+local last = tonumber(redis.call('HGET', NUMBERS, 'session') or 0)
+local outdated, missing = {}, 0
+for n = 2, #ARGV, 2 do
+  local device, session = ARGV[n], tonumber(ARGV[n + 1])
+  local _, known = of(redis.call('HGET', ONLINE, device))
+  if known and known > session then
+    outdated[#outdated + 1] = device
+  elseif known ~= session then
+    missing = missing + 1
+    redis.call('HSET', ONLINE, device, gateway .. ' ' .. text(session))
+    log('a', device, session, gateway)
+    last = math.max(last, session)
+  end
+end
+if missing > 0 then redis.call('HSET', NUMBERS, 'session', text(last)) end
+return {missing, outdated}

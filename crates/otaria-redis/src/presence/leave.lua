@@ -1,0 +1,9 @@
+-- ARGV: gateway, then devices and their sessions. Takes out those that still are what they are said to be.
+for n = 2, #ARGV, 2 do
+  local gateway, session = of(redis.call('HGET', ONLINE, ARGV[n]))
+  if gateway == ARGV[1] and session == tonumber(ARGV[n + 1]) then
+    redis.call('HDEL', ONLINE, ARGV[n])
+    log('l', ARGV[n], session, gateway)
+  end
+end
+return 0

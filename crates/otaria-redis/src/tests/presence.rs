@@ -1,0 +1,248 @@
+//! Presence over several gateways and owners.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use otaria_core::ids::DeviceId;
+use otaria_core::shard::Shard;
+use otaria_ports::presence::{Presence, PresenceChange, contract};
+use otaria_ports::pusher::KeptPusher;
+use tokio::time::{Instant, sleep};
+
+use super::{Server, config, config_at, process, until};
+use crate::{GatewayMail, Hub, RedisConfig, RedisPresence, SharedClock};
+
+/// A process that is a gateway.
+struct Gateway {
+    presence: Arc<RedisPresence>,
+    local: Arc<KeptPusher>,
+    _hub: Arc<Hub>,
+}
+
+impl Gateway {
+    async fn start(config: &RedisConfig) -> Self {
+        let link = process(config).await;
+        let hub = Hub::start(&link);
+        let presence = Arc::new(RedisPresence::new(link.clone(), SharedClock::start(&link), Arc::default()));
+        let local = Arc::new(KeptPusher::default());
+        GatewayMail::start(&link, &hub, Arc::clone(&presence), Arc::clone(&local) as _).await;
+        presence.begin_gateway(Arc::clone(&local) as _).await.unwrap();
+        Self { presence, local, _hub: hub }
+    }
+
+    fn closed(&self) -> Vec<DeviceId> {
+        self.local.closed.lock().unwrap().clone()
+    }
+}
+
+/// A process that follows.
+async fn owner(config: &RedisConfig) -> RedisPresence {
+    let link = process(config).await;
+    let clock = SharedClock::start(&link);
+    RedisPresence::new(link, clock, Arc::default())
+}
+
+fn device(shard: u8, n: i64) -> DeviceId {
+    DeviceId::new(Shard(shard), n)
+}
+
+fn shards(shards: &[u8]) -> BTreeSet<Shard> {
+    shards.iter().copied().map(Shard).collect()
+}
+
+/// Collects changes until there are so many.
+async fn changes(owner: &RedisPresence, count: usize) -> Vec<PresenceChange> {
+    let all = std::cell::RefCell::new(Vec::new());
+    until(Duration::from_secs(3), || async {
+        let some = owner.changes(1_000).await.unwrap();
+        all.borrow_mut().extend(some);
+        all.borrow().len() >= count
+    })
+    .await;
+    all.into_inner()
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: cargo xtask test runs it"]
+async fn it_keeps_the_contract() {
+    contract::a_second_login_replaces_the_first(&owner(&config()).await).await;
+    let pause = || sleep(Duration::from_millis(20));
+    contract::changes_and_snapshot_agree(&owner(&config()).await, pause).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: cargo xtask test runs it"]
+async fn a_login_at_another_gateway_closes_the_first_and_everybody_agrees() {
+    let config = config();
+    let (a, b) = (Gateway::start(&config).await, Gateway::start(&config).await);
+    let owner = owner(&config).await;
+    owner.follow(&shards(&[5])).await.unwrap();
+    let first = a.presence.connect(device(5, 1)).await.unwrap();
+    let second = b.presence.connect(device(5, 1)).await.unwrap();
+    assert_eq!(second.older, Some(first.session));
+    assert!(second.session > first.session);
+    until(Duration::from_secs(2), || async { a.closed() == [device(5, 1)] }).await;
+    a.presence.disconnect(device(5, 1), first.session).await.unwrap();
+
+    let arrived = |session| PresenceChange::Arrived(device(5, 1), session);
+    assert_eq!(changes(&owner, 2).await, [arrived(first.session), arrived(second.session)]);
+    assert_eq!(owner.sessions(&[device(5, 1), device(5, 2)]).await.unwrap(), [Some(second.session), None]);
+    assert_eq!(owner.snapshot(Shard(5)).await.unwrap(), [(device(5, 1), second.session)]);
+    assert_eq!(b.closed(), []);
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: cargo xtask test runs it"]
+async fn a_shard_that_changes_hands_is_followed_by_its_owner_alone_and_without_a_gap() {
+    let config = config();
+    let gateway = Gateway::start(&config).await;
+    let (old, new) = (owner(&config).await, owner(&config).await);
+    old.follow(&shards(&[1, 2])).await.unwrap();
+    new.follow(&shards(&[3])).await.unwrap();
+    let early = gateway.presence.connect(device(2, 1)).await.unwrap().session;
+    assert_eq!(changes(&old, 1).await, [PresenceChange::Arrived(device(2, 1), early)]);
+
+    old.follow(&shards(&[1])).await.unwrap();
+    new.follow(&shards(&[2, 3])).await.unwrap();
+    // It comes between following and reading: in the snapshot, and as a change again.
+    let late = gateway.presence.connect(device(2, 2)).await.unwrap().session;
+    let snapshot = new.snapshot(Shard(2)).await.unwrap();
+    assert_eq!(snapshot, [(device(2, 1), early), (device(2, 2), late)]);
+    assert_eq!(changes(&new, 1).await, [PresenceChange::Arrived(device(2, 2), late)]);
+    gateway.presence.disconnect(device(2, 1), early).await.unwrap();
+    assert_eq!(changes(&new, 1).await, [PresenceChange::Left(device(2, 1), early)]);
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(old.changes(10).await.unwrap(), []);
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: cargo xtask test runs it"]
+async fn the_devices_of_a_dead_gateway_are_offline_within_six_seconds() {
+    let config = config();
+    let (dying, living) = (Gateway::start(&config).await, Gateway::start(&config).await);
+    let owner = owner(&config).await;
+    owner.follow(&shards(&[5])).await.unwrap();
+    let lost = dying.presence.connect(device(5, 1)).await.unwrap().session;
+    let stays = living.presence.connect(device(5, 2)).await.unwrap().session;
+    changes(&owner, 2).await;
+    drop(dying);
+    let died = Instant::now();
+    let left = PresenceChange::Left(device(5, 1), lost);
+    until(Duration::from_secs(8), || async { owner.changes(10).await.unwrap().contains(&left) }).await;
+    let after = died.elapsed();
+    assert!((3_900..=6_500).contains(&after.as_millis()), "{after:?}");
+    assert_eq!(owner.snapshot(Shard(5)).await.unwrap(), [(device(5, 2), stays)]);
+    assert_eq!(owner.sessions(&[device(5, 1), device(5, 2)]).await.unwrap(), [None, Some(stays)]);
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: cargo xtask test runs it"]
+async fn a_gateway_that_ends_takes_its_devices_with_it_at_once() {
+    let config = config();
+    let gateway = Gateway::start(&config).await;
+    let owner = owner(&config).await;
+    owner.follow(&shards(&[5])).await.unwrap();
+    let session = gateway.presence.connect(device(5, 1)).await.unwrap().session;
+    changes(&owner, 1).await;
+    gateway.presence.end_gateway().await.unwrap();
+    assert_eq!(changes(&owner, 1).await[0], PresenceChange::Left(device(5, 1), session));
+    assert_eq!(owner.snapshot(Shard(5)).await.unwrap(), []);
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: cargo xtask test runs it"]
+async fn after_a_flush_everybody_is_there_again_in_the_same_session() {
+    let server = Server::start(&[]).await;
+    let config = config_at(&server.url());
+    let gateway = Gateway::start(&config).await;
+    let owner = owner(&config).await;
+    owner.follow(&shards(&[5, 200])).await.unwrap();
+    let mut devices: Vec<(DeviceId, i64)> = Vec::new();
+    for n in 0..50 {
+        let device = device(if n % 2 == 0 { 5 } else { 200 }, n);
+        devices.push((device, gateway.presence.connect(device).await.unwrap().session));
+    }
+    changes(&owner, 50).await;
+    server.cli(&["flushall"]).await;
+    let later = gateway.presence.connect(device(5, 1_000)).await.unwrap().session;
+    assert!(devices.iter().all(|(_, session)| *session < later), "numbers grow over a flush");
+    let all = || async {
+        owner.snapshot(Shard(5)).await.unwrap().len() + owner.snapshot(Shard(200)).await.unwrap().len()
+    };
+    until(Duration::from_secs(3), || async { all().await == 51 }).await;
+    let ids: Vec<DeviceId> = devices.iter().map(|(device, _)| *device).collect();
+    let sessions: Vec<Option<i64>> = devices.iter().map(|(_, session)| Some(*session)).collect();
+    assert_eq!(owner.sessions(&ids).await.unwrap(), sessions);
+
+    // Nobody was said to have left, and the new log is followed.
+    sleep(Duration::from_secs(4)).await;
+    let told = owner.changes(10_000).await.unwrap();
+    let left = told.iter().filter(|change| matches!(change, PresenceChange::Left(..))).count();
+    assert_eq!(left, 0);
+    assert!(told.contains(&PresenceChange::Arrived(device(5, 1_000), later)));
+    gateway.presence.disconnect(device(5, 1_000), later).await.unwrap();
+    assert_eq!(changes(&owner, 1).await, [PresenceChange::Left(device(5, 1_000), later)]);
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: cargo xtask test runs it"]
+async fn after_a_flush_a_session_that_was_replaced_meanwhile_is_closed() {
+    let server = Server::start(&[]).await;
+    let config = config_at(&server.url());
+    let (a, b) = (Gateway::start(&config).await, Gateway::start(&config).await);
+    a.presence.connect(device(5, 1)).await.unwrap();
+    server.cli(&["flushall"]).await;
+    // Nobody could tell it that there is an older one.
+    let present = b.presence.connect(device(5, 1)).await.unwrap();
+    until(Duration::from_secs(3), || async { a.closed() == [device(5, 1)] }).await;
+    assert_eq!(b.presence.sessions(&[device(5, 1)]).await.unwrap(), [Some(present.session)]);
+    assert_eq!(b.closed(), []);
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: cargo xtask test runs it"]
+async fn a_log_that_was_cut_is_made_good() {
+    let config = config();
+    let gateway = Gateway::start(&config).await;
+    let owner = owner(&config).await;
+    owner.follow(&shards(&[5])).await.unwrap();
+    let link = process(&config).await;
+    let gone = gateway.presence.connect(device(5, 1)).await.unwrap().session;
+    changes(&owner, 1).await;
+    gateway.presence.connect(device(5, 2)).await.unwrap();
+    gateway.presence.disconnect(device(5, 1), gone).await.unwrap();
+    let [_, log, _] = link.keys().shard(Shard(5));
+    let _: i64 = link.query(redis::cmd("XTRIM").arg(log).arg("MAXLEN").arg(0), "cutting").await.unwrap();
+    let last = gateway.presence.connect(device(5, 3)).await.unwrap().session;
+    // Either the entries were read before the cut, or their loss is found by the next one.
+    let seen = std::cell::RefCell::new(BTreeSet::new());
+    until(Duration::from_secs(3), || async {
+        for change in owner.changes(100).await.unwrap() {
+            seen.borrow_mut().insert(match change {
+                PresenceChange::Arrived(device, _) => (device.n(), true),
+                PresenceChange::Left(device, _) => (device.n(), false),
+            });
+        }
+        [(1, false), (2, true), (3, true)].iter().all(|wanted| seen.borrow().contains(wanted))
+    })
+    .await;
+    assert!(last > gone);
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: cargo xtask test runs it"]
+async fn what_a_failover_lost_is_written_again() {
+    let config = config();
+    let gateway = Gateway::start(&config).await;
+    let session = gateway.presence.connect(device(30, 1)).await.unwrap().session;
+    let link = process(&config).await;
+    // The first look at the first shards is over.
+    sleep(Duration::from_millis(1_200)).await;
+    let [online, ..] = link.keys().shard(Shard(30));
+    let _: i64 = link.query(redis::cmd("DEL").arg(online), "losing").await.unwrap();
+    let asked = [device(30, 1)];
+    assert_eq!(gateway.presence.sessions(&asked).await.unwrap(), [None]);
+    let is_back = || async { gateway.presence.sessions(&asked).await.unwrap() == [Some(session)] };
+    until(Duration::from_secs(40), is_back).await;
+}
