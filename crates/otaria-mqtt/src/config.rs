@@ -39,7 +39,11 @@ pub struct GatewayConfig {
     pub max_keep_alive: Duration,
     /// Platform clients at most; the router reserves some 33 KiB for each one connected.
     pub max_platform_clients: u32,
-    /// How long connections may take to end when the gateway stops.
+    /// Over how long the connections of devices are ended when the gateway stops, one after the other, so that
+    /// they do not all come to the other gateways at once. Nobody new is taken in meanwhile, and notices still
+    /// go out to those who are left. Zero ends all at once: where there is no other gateway, nothing is gained.
+    pub drain_spread: Duration,
+    /// How long connections may take to end when the gateway stops, after [`GatewayConfig::drain_spread`].
     pub drain_timeout: Duration,
 }
 
@@ -95,6 +99,7 @@ impl Default for GatewayConfig {
             send_buffer_bytes: 64 * 1024,
             max_keep_alive: Duration::from_secs(1_200),
             max_platform_clients: 256,
+            drain_spread: Duration::ZERO,
             drain_timeout: Duration::from_secs(5),
         }
     }

@@ -85,6 +85,18 @@ impl EventFeed {
         publisher::start(Arc::clone(&shared), events);
         Arc::new(Self { shared, queue })
     }
+
+    /// The accounts to which somebody listens here.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<AccountNo> {
+        self.shared.interest.accounts()
+    }
+
+    /// Ends the connections of all who listen: something that they should have seen was lost on the way here.
+    pub fn lose(&self) {
+        self.shared.losses.fetch_add(1, Ordering::SeqCst);
+        self.shared.meters.feed.count(FeedTrouble::QueueFull);
+    }
 }
 
 impl Events for EventFeed {

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use otaria_ports::auth::DeviceAuth;
 use otaria_ports::clock::Clock;
@@ -20,12 +21,17 @@ use crate::config::GatewayConfig;
 use crate::credentials::Credentials;
 use crate::feed::{EventFeed, Platforms};
 use crate::gate::Gate;
+use crate::meters::CloseReason;
 use crate::pusher::NoticePusher;
 use crate::session::TICK;
 use crate::settler;
+use crate::wire::Farewell;
 
 /// Connections that the kernel holds for a listener until they are accepted.
 const BACKLOG: u32 = 4_096;
+
+/// The grain in which connections are ended one by one.
+const SPREAD_STEP: Duration = Duration::from_millis(5);
 
 /// What the gateway needs from the rest of the house.
 #[derive(Clone)]
@@ -118,8 +124,8 @@ impl Gateway {
         self.tls
     }
 
-    /// Serves until `stop`, then closes all connections, settles what is left and returns, after
-    /// [`GatewayConfig::drain_timeout`] at the latest.
+    /// Serves until `stop`, then takes nobody in any more, closes all connections, settles what is left and
+    /// returns, after [`GatewayConfig::drain_spread`] and [`GatewayConfig::drain_timeout`] at the latest.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
         let Self { gate, pusher, closing, listeners, plain, tls } = self;
         info!(?plain, ?tls, "the device gateway listens");
@@ -128,14 +134,17 @@ impl Gateway {
         let settling = tokio::spawn(settler::run(settled, Arc::clone(&gate.inbox)));
 
         let rate = Arc::new(ConnectRate::per_second(gate.config.connects_per_second));
-        let mut tasks = JoinSet::new();
+        let mut acceptors = JoinSet::new();
         for (listener, tls) in listeners {
-            tasks.spawn(acceptor::run(Arc::clone(&gate), listener, tls, Arc::clone(&rate)));
+            acceptors.spawn(acceptor::run(Arc::clone(&gate), listener, tls, Arc::clone(&rate)));
         }
-        tasks.spawn(keep_time(Arc::clone(&gate)));
+        let mut timekeeper = JoinSet::new();
+        timekeeper.spawn(keep_time(Arc::clone(&gate)));
         stop.await;
 
-        tasks.shutdown().await;
+        acceptors.shutdown().await;
+        close_one_by_one(&gate).await;
+        timekeeper.shutdown().await;
         // Somebody always hears it: the gate holds a receiver.
         let _ = closing.send(true);
         let drain = async {
@@ -157,6 +166,31 @@ async fn keep_time(gate: Arc<Gate>) {
         ticks.tick().await;
         gate.registry.pass_tick();
         gate.platforms.pass_tick(gate.registry.tick());
+    }
+}
+
+/// Closes the devices that are here now, evenly over the span of the configuration.
+async fn close_one_by_one(gate: &Gate) {
+    let (sessions, span) = (gate.registry.shuffled(), gate.config.drain_spread);
+    // As many steps as there is somebody for, and as a timer can tell apart.
+    let steps = span.as_millis() / SPREAD_STEP.as_millis();
+    let steps =
+        u32::try_from(steps).unwrap_or(u32::MAX).min(u32::try_from(sessions.len()).unwrap_or(u32::MAX));
+    if steps == 0 {
+        return;
+    }
+    info!(
+        sessions = sessions.len(),
+        seconds = span.as_secs_f64(),
+        "the device gateway sends its devices away"
+    );
+    // Ticks that are missed are made up for, so this takes as long as it should.
+    let mut ticks = tokio::time::interval(span / steps);
+    for share in sessions.chunks(sessions.len().div_ceil(steps as usize)) {
+        ticks.tick().await;
+        for session in share {
+            session.peer.close(CloseReason::Shutdown, Farewell::ShuttingDown);
+        }
     }
 }
 

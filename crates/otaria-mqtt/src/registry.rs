@@ -167,6 +167,18 @@ impl Registry {
         }
     }
 
+    /// Everybody, in an order that has nothing to do with shards or registration.
+    pub(crate) fn shuffled(&self) -> Vec<Arc<Session>> {
+        // Knuth's multiplicative hash. Devices that were registered one after the other end up far apart.
+        let rank =
+            |session: &Arc<Session>| session.device.0.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed());
+        let pieces = self.pieces.0.iter();
+        let mut all: Vec<_> =
+            pieces.flat_map(|piece| piece.read().values().cloned().collect::<Vec<_>>()).collect();
+        all.sort_by_cached_key(rank);
+        all
+    }
+
     /// Closes everybody.
     pub(crate) fn close_all(&self) {
         for piece in &self.pieces.0 {

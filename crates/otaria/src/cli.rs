@@ -8,6 +8,7 @@ mod job;
 mod job_create;
 mod job_orders;
 mod link;
+mod migrate;
 pub(crate) mod output;
 mod product;
 mod task;
@@ -42,6 +43,8 @@ OTARIA_ENDPOINT, OTARIA_ACCESS_KEY_ID and OTARIA_ACCESS_KEY_SECRET.";
 enum Command {
     /// Run the server
     Serve(Box<serve::ServeArgs>),
+    /// Bring the schema of a PostgreSQL database up to date
+    Migrate(migrate::MigrateArgs),
     /// Prove it: a rollout end to end, with a server and devices of its own
     Demo(demo::DemoArgs),
     /// Connect simulated devices to a server
@@ -90,6 +93,7 @@ impl Cli {
         // Each command is a large future; on the heap it does not matter which is the largest.
         match self.command {
             Command::Serve(args) => Box::pin(serve::run(*args)).await?,
+            Command::Migrate(args) => Box::pin(migrate::run(&args)).await?,
             Command::Demo(args) => return Box::pin(demo::run(args)).await,
             Command::Fleet(args) => Box::pin(fleet::run(args)).await?,
             Command::Product(of) => Box::pin(product::run(of.command, &of.link)).await?,
@@ -128,6 +132,8 @@ mod tests {
         for line in [
             "otaria demo --devices 35 --maximum-per-minute 10 --json",
             "otaria serve --grpc 127.0.0.1:0 --json",
+            "otaria serve --role api,gateway --store postgres://h/d --redis redis://h --master-key-file k",
+            "otaria migrate --store postgres://h/d",
             "otaria fleet --names-file a.csv --product-key k --stay until-idle",
             "otaria fleet bench --devices 10 --jobs 1",
             "otaria product create my_sensor --endpoint http://h:1",

@@ -2,6 +2,7 @@
 //!
 //! Unknown keys are refused: a mistyped limit must not silently be the default.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,10 +16,21 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
-    /// Folder of everything the server keeps.
+    /// What this process does: any of `api`, `dispatcher`, `gateway`; all of them in one process by default.
+    pub(crate) roles: Roles,
+    /// Folder of everything the server keeps that is not elsewhere.
     pub(crate) data_dir: PathBuf,
+    /// File of the 32 bytes under which secrets are sealed and links signed; the same for all processes. Without
+    /// it the key lies in the data folder.
+    pub(crate) master_key_file: Option<PathBuf>,
     /// Whether faces without TLS may listen beyond this machine.
     pub(crate) allow_plaintext: bool,
+    /// The database.
+    pub(crate) store: StoreConfig,
+    /// What processes share.
+    pub(crate) redis: RedisSection,
+    /// Where packages and lists lie.
+    pub(crate) objects: ObjectsConfig,
     /// gRPC.
     pub(crate) grpc: Face,
     /// HTTP.
@@ -31,6 +43,112 @@ pub(crate) struct Config {
     pub(crate) retention: RetentionConfig,
     /// What is told on standard error.
     pub(crate) log: LogConfig,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub(crate) struct Roles {
+    /// gRPC and the cloud-compatible API over HTTP.
+    pub(crate) api: bool,
+    /// Paces and pushes, carries jobs, and runs what is periodic.
+    pub(crate) dispatcher: bool,
+    /// Holds devices.
+    pub(crate) gateway: bool,
+}
+
+impl Roles {
+    /// Everything in one process.
+    pub(crate) const ALL: Self = Self { api: true, dispatcher: true, gateway: true };
+}
+
+impl TryFrom<Vec<String>> for Roles {
+    type Error = String;
+
+    fn try_from(names: Vec<String>) -> Result<Self, String> {
+        let mut roles = Self { api: false, dispatcher: false, gateway: false };
+        for name in &names {
+            match name.trim() {
+                "api" => roles.api = true,
+                "dispatcher" => roles.dispatcher = true,
+                "gateway" => roles.gateway = true,
+                other => return Err(format!("`{other}` is none of `api`, `dispatcher`, `gateway`")),
+            }
+        }
+        if names.is_empty() { Err("name at least one of `api`, `dispatcher`, `gateway`".into()) } else { Ok(roles) }
+    }
+}
+
+impl std::str::FromStr for Roles {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.split(',').map(str::to_owned).collect::<Vec<_>>().try_into()
+    }
+}
+
+/// A text that may hold a password, and is not shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Hidden(pub String);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = self.0.split_once("://").map_or("", |(scheme, _)| scheme);
+        write!(f, "{scheme}://…")
+    }
+}
+
+impl std::str::FromStr for Hidden {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// The database.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct StoreConfig {
+    /// `postgres://user:password@host/database`; SQLite in the data folder without it.
+    pub(crate) url: Option<Hidden>,
+    /// Connections to PostgreSQL at most.
+    pub(crate) max_connections: u32,
+    /// Whether a start brings the schema up to date; otherwise `otaria migrate` does.
+    pub(crate) migrate: bool,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { url: None, max_connections: 16, migrate: false }
+    }
+}
+
+/// What several processes share.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RedisSection {
+    /// `redis://…`, `rediss://…`, `redis+sentinel://…/master` or `redis+cluster://…`.
+    pub(crate) url: Option<Hidden>,
+    /// What every key begins with.
+    pub(crate) prefix: String,
+    /// PEM file of the authorities to trust with TLS in place of the system's.
+    pub(crate) root_certificates: Option<PathBuf>,
+}
+
+impl Default for RedisSection {
+    fn default() -> Self {
+        Self { url: None, prefix: "otaria".into(), root_certificates: None }
+    }
+}
+
+/// Where packages and lists lie.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ObjectsConfig {
+    /// A folder, or `s3://bucket/prefix`; `objects` in the data folder without it.
+    pub(crate) url: Option<String>,
 }
 
 /// A listener.
@@ -95,6 +213,8 @@ pub(crate) struct LimitsConfig {
     pub(crate) firmware_max_bytes: u64,
     /// Whether accounts may call each action only so often.
     pub(crate) api_quota: bool,
+    /// Calls a second of an action per account, in the place of the seed API's; 0 lifts the limit.
+    pub(crate) quotas: BTreeMap<String, u32>,
 }
 
 /// A number, or `"off"`.
@@ -169,7 +289,12 @@ const fn loopback(port: u16) -> SocketAddr {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            roles: Roles::ALL,
             data_dir: "./otaria-data".into(),
+            master_key_file: None,
+            store: StoreConfig::default(),
+            redis: RedisSection::default(),
+            objects: ObjectsConfig::default(),
             allow_plaintext: false,
             grpc: Face { listen: loopback(50051), tls_certificate: None, tls_key: None },
             http: HttpConfig::default(),
@@ -215,6 +340,7 @@ impl Default for LimitsConfig {
             list_max_bytes: list.max_bytes,
             firmware_max_bytes,
             api_quota: true,
+            quotas: BTreeMap::new(),
         }
     }
 }
@@ -239,8 +365,40 @@ impl Config {
         toml::from_str(&text).with_context(|| format!("in {}", file.display()))
     }
 
+    /// Whether this is one of several processes on a shared database.
+    pub(crate) const fn is_clustered(&self) -> bool {
+        self.store.url.is_some()
+    }
+
+    fn check_roles(&self) -> anyhow::Result<()> {
+        if self.store.url.is_some() != self.redis.url.is_some() {
+            bail!("store.url and redis.url go together: several processes share both, one alone needs neither");
+        }
+        if let Some(Hidden(url)) = &self.store.url
+            && !url.starts_with("postgres://")
+            && !url.starts_with("postgresql://")
+        {
+            bail!("store.url must begin with postgres://; SQLite needs no URL, it lies in data_dir");
+        }
+        if !self.is_clustered() {
+            if self.roles != Roles::ALL {
+                bail!("roles: a process with some of the roles needs store.url and redis.url to meet the others");
+            }
+            return Ok(());
+        }
+        if self.master_key_file.is_none() {
+            bail!("master_key_file is needed with store.url: all processes open the same secrets");
+        }
+        if !self.roles.api && self.http.public_url.is_none() {
+            bail!("http.public_url is needed without the role api: notices name the address of downloads");
+        }
+        Ok(())
+    }
+
     /// Checks what no single value can tell.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
+        self.check_roles()?;
+        crate::serve::quotas::per_second(&self.limits.quotas)?;
         let pairs = [
             ("grpc", &self.grpc.tls_certificate, &self.grpc.tls_key),
             ("http", &self.http.tls_certificate, &self.http.tls_key),
@@ -322,6 +480,21 @@ mod tests {
         assert_eq!(ceiling("off"), Ok(Ceiling(None)));
         assert_eq!(ceiling("500"), Ok(Ceiling(Some(500))));
         assert!(ceiling("9").is_err() && ceiling("no").is_err());
+    }
+
+    #[test]
+    fn processes_with_some_roles_share_everything() {
+        let parse = |text: &str| toml::from_str::<Config>(text).unwrap();
+        let alone = parse("roles = [\"api\"]");
+        assert!(alone.check().unwrap_err().to_string().contains("store.url"));
+        let shared = "master_key_file = \"k\"\nroles = [\"api\"]\n[store]\nurl = \"postgres://a:secret@b/c\"";
+        assert!(parse(shared).check().unwrap_err().to_string().contains("redis.url"));
+        let whole = parse(&format!("{shared}\n[redis]\nurl = \"redis://b\""));
+        whole.check().unwrap();
+        assert!(!format!("{whole:?}").contains("secret"));
+        let gateway = Config { roles: "gateway".parse().unwrap(), ..whole };
+        assert!(gateway.check().unwrap_err().to_string().contains("public_url"));
+        assert!("api,broker".parse::<Roles>().is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod command;
 mod device;
 mod download;
 mod draw;
+mod events;
 mod link;
 mod login;
 mod names;
@@ -33,6 +34,7 @@ use crate::stopwatch::Stopwatch;
 
 pub(crate) use self::command::{FleetArgs, run};
 pub(crate) use self::download::Mode;
+pub(crate) use self::events::Events;
 pub(crate) use self::recorder::{Recorder, sum};
 pub(crate) use self::tally::{MINUTE, count};
 
@@ -62,11 +64,11 @@ pub(crate) struct Identity {
 }
 
 /// What a fleet is to do.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) product_key: String,
-    /// `host:port`.
-    pub(crate) mqtt: String,
+    /// Gateways, `host:port` each: devices begin spread over them, and go to the next when one fails them.
+    pub(crate) mqtt: Vec<String>,
     /// Certificates to trust; `None`: plain TCP.
     pub(crate) tls_ca: Option<PathBuf>,
     /// New connections a second.
@@ -77,6 +79,8 @@ pub(crate) struct Plan {
     /// The version that all devices have at first.
     pub(crate) version: String,
     pub(crate) seed: u64,
+    /// Where everything is written down as it happens.
+    pub(crate) events: Option<Events>,
 }
 
 /// Devices at work. Dropping it disconnects them all.
@@ -100,7 +104,7 @@ impl Fleet {
             None => Dialer::plain(),
         });
         let names = devices.iter().map(|device| device.name.clone()).collect();
-        let recorder = Arc::new(Recorder::new(names, Stopwatch::start()));
+        let recorder = Arc::new(Recorder::new(names, Stopwatch::start(), plan.events));
         let site = Arc::new(Site {
             product_key: plan.product_key,
             mqtt: plan.mqtt,

@@ -1,11 +1,13 @@
 //! `otaria serve`: the server, all roles in one process. The only place where everything is wired together.
 
 mod allocator;
+mod base;
 mod cron;
 mod folder;
 mod inbox;
 mod loops;
-mod quotas;
+mod plant;
+pub(crate) mod quotas;
 mod telemetry;
 mod wiring;
 
@@ -15,7 +17,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Ceiling, Config};
+use crate::config::{Ceiling, Config, Hidden, Roles};
 
 /// What the server is told on its command line.
 #[derive(Debug, clap::Args)]
@@ -23,6 +25,7 @@ use crate::config::{Ceiling, Config};
   otaria serve
   otaria serve --data-dir /var/lib/otaria --config /etc/otaria/otaria.toml
   otaria serve --grpc 127.0.0.1:0 --http 127.0.0.1:0 --mqtt 127.0.0.1:0 --json
+  otaria serve --role dispatcher --store postgres://… --redis redis://… --master-key-file key --public-url http://…
 
 The first start makes an admin access key, prints it once and keeps it in DIR/access-key. Choose your own
 with OTARIA_ACCESS_KEY_ID and OTARIA_ACCESS_KEY_SECRET. All settings: deploy/otaria.toml.")]
@@ -39,6 +42,24 @@ pub(crate) struct ServeArgs {
     /// Address of the MQTT face [default: 127.0.0.1:1883].
     #[arg(long, env = "OTARIA_MQTT", value_name = "ADDRESS")]
     pub(crate) mqtt: Option<SocketAddr>,
+    /// What this process does: any of `api`, `dispatcher`, `gateway` [default: all].
+    #[arg(long, env = "OTARIA_ROLE", value_name = "ROLE,…")]
+    pub(crate) role: Option<Roles>,
+    /// PostgreSQL for several processes, as `postgres://user:password@host/database` [default: SQLite in DIR].
+    #[arg(long, env = "OTARIA_STORE_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) store: Option<Hidden>,
+    /// Redis for what processes share; with --store.
+    #[arg(long, env = "OTARIA_REDIS_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) redis: Option<Hidden>,
+    /// Where packages and lists lie: a folder, or `s3://bucket/prefix` [default: DIR/objects].
+    #[arg(long, env = "OTARIA_OBJECTS", value_name = "FOLDER|URL")]
+    pub(crate) objects: Option<String>,
+    /// File of the 32 bytes under which secrets are sealed, the same for all processes [default: DIR/master-key].
+    #[arg(long, env = "OTARIA_MASTER_KEY_FILE", value_name = "FILE")]
+    pub(crate) master_key_file: Option<PathBuf>,
+    /// How devices reach the HTTP face: what download links begin with [default: its own address].
+    #[arg(long, env = "OTARIA_PUBLIC_URL", value_name = "URL")]
+    pub(crate) public_url: Option<String>,
     /// Config file.
     #[arg(long, env = "OTARIA_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -74,6 +95,12 @@ impl ServeArgs {
         if let Some(data_dir) = &self.data_dir {
             config.data_dir.clone_from(data_dir);
         }
+        config.roles = self.role.unwrap_or(config.roles);
+        config.store.url = self.store.clone().or(config.store.url);
+        config.redis.url = self.redis.clone().or(config.redis.url);
+        config.objects.url = self.objects.clone().or(config.objects.url);
+        config.master_key_file = self.master_key_file.clone().or(config.master_key_file);
+        config.http.public_url = self.public_url.clone().or(config.http.public_url);
         let listeners = [
             (self.grpc, &mut config.grpc.listen),
             (self.http, &mut config.http.listen),

@@ -34,6 +34,11 @@ impl Stopwatch {
     pub(crate) fn unix_ms(&self, after_start: Duration) -> u64 {
         u64::try_from((self.begun_unix + after_start).as_millis()).unwrap_or(u64::MAX)
     }
+
+    /// The same in Unix microseconds.
+    pub(crate) fn unix_us(&self, after_start: Duration) -> u64 {
+        u64::try_from((self.begun_unix + after_start).as_micros()).unwrap_or(u64::MAX)
+    }
 }
 
 /// A number that nobody foresees, small enough to be typed again.

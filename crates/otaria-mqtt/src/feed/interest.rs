@@ -27,6 +27,10 @@ impl Interest {
         self.0.read().contains_key(&account)
     }
 
+    pub(crate) fn accounts(&self) -> Vec<AccountNo> {
+        self.0.read().keys().copied().collect()
+    }
+
     pub(crate) fn in_product(&self, account: AccountNo, product: &ProductKey) -> bool {
         self.0.read().get(&account).is_some_and(|products| products.contains_key(product))
     }

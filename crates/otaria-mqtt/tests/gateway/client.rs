@@ -116,6 +116,19 @@ impl Client {
         tokio::time::timeout(QUIET, quiet).await.is_err()
     }
 
+    /// Whether nothing is published to it for a while, connected or not.
+    pub(crate) async fn is_quiet(&mut self) -> bool {
+        let publish = async {
+            while let Some(packet) = self.packets.recv().await {
+                if matches!(packet, Ok(Packet::Publish(_))) {
+                    return;
+                }
+            }
+            std::future::pending().await
+        };
+        tokio::time::timeout(QUIET, publish).await.is_err()
+    }
+
     /// Waits for the end of the connection.
     pub(crate) async fn ended(&mut self) {
         while self.packet().await.is_some() {}

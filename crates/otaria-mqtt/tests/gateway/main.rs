@@ -2,7 +2,9 @@
 
 mod acl;
 mod client;
+mod contract;
 mod downloads;
+mod drain;
 mod fences;
 mod hostile;
 mod login;

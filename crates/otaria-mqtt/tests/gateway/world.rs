@@ -114,8 +114,18 @@ impl World {
     }
 
     pub(crate) async fn stop(mut self) {
+        self.begin_stop();
+        self.stopped().await;
+    }
+
+    /// Tells the gateway to stop and does not wait for it.
+    pub(crate) fn begin_stop(&mut self) {
         let _ = self.stop.take().unwrap().send(());
-        self.running.await.unwrap();
+    }
+
+    /// Waits until it has stopped.
+    pub(crate) async fn stopped(&mut self) {
+        (&mut self.running).await.unwrap();
     }
 
     pub(crate) async fn session(&self, n: i64) -> Option<i64> {

@@ -4,15 +4,17 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 use otaria_proto::v1::{
-    BatchAddDeviceGroupRelationsRequest, BatchDeleteDeviceGroupRelationsRequest, CreateDeviceGroupRequest,
-    DeleteDeviceGroupRequest, DeviceRef, QueryDeviceGroupInfoRequest, QueryDeviceGroupListRequest,
-    QueryDeviceListByDeviceGroupRequest, UpdateDeviceGroupRequest,
+    BatchAddDeviceGroupRelationsRequest, BatchDeleteDeviceGroupRelationsRequest,
+    CreateDeviceDynamicGroupRequest, CreateDeviceGroupRequest, DeleteDeviceGroupRequest, DeviceRef,
+    GroupType, QueryDeviceGroupInfoRequest, QueryDeviceGroupListRequest, QueryDeviceListByDeviceGroupRequest,
+    QueryDynamicGroupDevicesRequest, UpdateDeviceGroupRequest,
 };
+use tonic::Code;
 
 use super::device::names_of_file;
 use super::link::LinkArgs;
-use super::output::{Table, facts, instant, json_line, line};
-use crate::remote::answer;
+use super::output::{Table, facts, instant, json_line, line, word};
+use crate::remote::{answer, explain};
 
 /// Devices of one call: as many as the API takes.
 const BATCH: usize = 200;
@@ -30,6 +32,20 @@ pub(crate) enum GroupCommand {
         /// The group that it stands in
         #[arg(long, value_name = "ID")]
         within: Option<String>,
+    },
+    /// Make a dynamic group: whoever matches a rule is in it
+    #[command(after_help = "\
+Examples:
+  otaria group create-dynamic Pumps 'name like \"pump-%\"'
+  otaria group create-dynamic 'East or west' 'product_key = \"a1B2c3D4e5F\" and name in (\"x1-east\", \"x1-west\")'")]
+    CreateDynamic {
+        /// 4 to 30 characters
+        name: String,
+        /// product_key and name, compared with = != in like; joined by and, or, not and parentheses
+        rule: String,
+        /// What the group is
+        #[arg(long)]
+        description: Option<String>,
     },
     /// List groups, newest first
     #[command(after_help = "Examples:\n  otaria group list --name Hall")]
@@ -61,7 +77,7 @@ Examples:
     /// Take devices out of a group
     #[command(after_help = "Examples:\n  otaria group remove GROUP_ID --product a1B2c3D4e5F pump-0001")]
     Remove(MemberArgs),
-    /// List the devices of a group
+    /// List the devices of a group, whatever its kind
     #[command(after_help = "Examples:\n  otaria group devices GROUP_ID")]
     Devices {
         /// The group
@@ -106,6 +122,19 @@ pub(super) async fn run(command: GroupCommand, link: &LinkArgs) -> anyhow::Resul
             line(&format!("group {} is made\n", group.group_name))?;
             facts(&[("id", group.group_id)])
         }
+        GroupCommand::CreateDynamic { name, rule, description } => {
+            let request = CreateDeviceDynamicGroupRequest {
+                group_name: name,
+                group_desc: description,
+                dynamic_group_expression: rule,
+            };
+            let group = answer(client.create_device_dynamic_group(request)).await?;
+            if link.json {
+                return json_line("CreateDeviceDynamicGroupResponse", &group);
+            }
+            line(&format!("group {} is made\n", group.group_name))?;
+            facts(&[("id", group.group_id)])
+        }
         GroupCommand::List { name } => list(name, link).await,
         GroupCommand::Show { id } => show(id, link).await,
         GroupCommand::Describe { id, description } => {
@@ -125,7 +154,7 @@ pub(super) async fn run(command: GroupCommand, link: &LinkArgs) -> anyhow::Resul
 async fn list(name: Option<String>, link: &LinkArgs) -> anyhow::Result<()> {
     let mut client = link.connect().await?.devices();
     let mut request = QueryDeviceGroupListRequest { group_name: name, ..Default::default() };
-    let mut table = Table::new(&["ID", "NAME", "DESCRIPTION", "CREATED"]);
+    let mut table = Table::new(&["ID", "NAME", "KIND", "DESCRIPTION", "CREATED"]);
     loop {
         let page = answer(client.query_device_group_list(request.clone())).await?;
         for group in &page.groups {
@@ -136,6 +165,7 @@ async fn list(name: Option<String>, link: &LinkArgs) -> anyhow::Result<()> {
             table.row([
                 group.group_id.clone(),
                 group.group_name.clone(),
+                if group.group_type() == GroupType::LinkPlatformDynamic { "rule" } else { "list" }.to_owned(),
                 group.group_desc.clone().unwrap_or_default(),
                 instant(group.utc_create.as_ref()),
             ]);
@@ -160,6 +190,7 @@ async fn show(id: String, link: &LinkArgs) -> anyhow::Result<()> {
         ("id", group.group_id.clone()),
         ("name", group.group_name.clone()),
         ("description", group.group_desc.clone().unwrap_or_default()),
+        ("rule", group.dynamic_group_expression.clone().unwrap_or_default()),
         ("devices", group.device_count.to_string()),
         ("ever online", group.device_active.to_string()),
         ("online", group.device_online.to_string()),
@@ -167,19 +198,56 @@ async fn show(id: String, link: &LinkArgs) -> anyhow::Result<()> {
     ])
 }
 
+/// The devices of a list, or those that follow from a rule.
 async fn devices(id: String, link: &LinkArgs) -> anyhow::Result<()> {
     let mut client = link.connect().await?.devices();
     let mut request =
         QueryDeviceListByDeviceGroupRequest { group_id: id, page_size: Some(1_000), ..Default::default() };
     let mut table = Table::new(&["PRODUCT", "NAME", "ID"]);
     loop {
-        let page = answer(client.query_device_list_by_device_group(request.clone())).await?;
+        let page = match client.query_device_list_by_device_group(request.clone()).await {
+            Ok(page) => page.into_inner(),
+            // The group is the only thing that is named: it is of the other kind.
+            Err(status) if status.code() == Code::InvalidArgument => {
+                return dynamic_devices(request.group_id, link).await;
+            }
+            Err(status) => return Err(explain(&status)),
+        };
         for device in &page.devices {
             if link.json {
                 json_line("SimpleDeviceInfo", device)?;
                 continue;
             }
             table.row([device.product_key.clone(), device.device_name.clone(), device.iot_id.clone()]);
+        }
+        if !link.json {
+            table.print()?;
+        }
+        if page.next_page_token.is_empty() {
+            return Ok(());
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+async fn dynamic_devices(id: String, link: &LinkArgs) -> anyhow::Result<()> {
+    let mut client = link.connect().await?.devices();
+    let mut request =
+        QueryDynamicGroupDevicesRequest { group_id: id, page_size: Some(1_000), ..Default::default() };
+    let mut table = Table::new(&["PRODUCT", "NAME", "STATUS", "ID"]);
+    loop {
+        let page = answer(client.query_dynamic_group_devices(request.clone())).await?;
+        for device in &page.devices {
+            if link.json {
+                json_line("DynamicGroupDevice", device)?;
+                continue;
+            }
+            table.row([
+                device.product_key.clone(),
+                device.device_name.clone(),
+                word(device.status().as_str_name(), "DEVICE_STATUS_"),
+                device.iot_id.clone(),
+            ]);
         }
         if !link.json {
             table.print()?;

@@ -2,11 +2,12 @@
 
 use clap::{Args, Subcommand};
 use otaria_proto::v1::{
-    CancelOtaTaskByJobRequest, ListOtaJobByDeviceRequest, ListOtaJobByFirmwareRequest, PauseOtaJobRequest,
-    QueryOtaJobRequest, QueryOtaJobResponse, ResumeOtaJobRequest, SimpleOtaJobInfo,
+    CancelOtaStrategyByJobRequest, CancelOtaTaskByJobRequest, DynamicMode, ListOtaJobByDeviceRequest,
+    ListOtaJobByFirmwareRequest, PauseOtaJobRequest, QueryOtaJobRequest, QueryOtaJobResponse,
+    ResumeOtaJobRequest, SimpleOtaJobInfo,
 };
 
-use super::job_create::{self, CreateArgs, VerifyArgs};
+use super::job_create::{self, CreateArgs, DynamicArgs, VerifyArgs};
 use super::job_orders;
 use super::link::LinkArgs;
 use super::output::{Table, facts, instant, json_line, line, word};
@@ -23,6 +24,13 @@ Examples:
   otaria job create --firmware FIRMWARE_ID --all --src-version 1.0.0 --schedule-time 2026-12-01T02:00:00Z
   otaria job create --firmware FIRMWARE_ID --all --retry-interval 10 --retry-count 2 --timeout 60")]
     Create(Box<CreateArgs>),
+    /// Roll a package out to every device that matches, now and later, until the strategy is cancelled
+    #[command(after_help = "\
+Examples:
+  otaria job create-dynamic --firmware FIRMWARE_ID
+  otaria job create-dynamic --firmware FIRMWARE_ID --src-version 1.0.0 --later-only
+  otaria job create-dynamic --firmware FIRMWARE_ID --group GROUP_ID")]
+    CreateDynamic(Box<DynamicArgs>),
     /// Prove a package on a few devices, which upgrade jobs need
     #[command(after_help = "Examples:\n  otaria job verify --firmware FIRMWARE_ID pump-0001 --watch")]
     Verify(VerifyArgs),
@@ -86,6 +94,12 @@ Examples:
   otaria job cancel JOB_ID
   otaria job cancel JOB_ID --queued    devices that were told already go on")]
     Cancel(CancelArgs),
+    /// End the strategy of a dynamic job: no more devices join, tasks that are there go on
+    #[command(after_help = "Examples:\n  otaria job cancel-strategy JOB_ID")]
+    CancelStrategy {
+        /// The job, a dynamic one
+        id: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +126,8 @@ pub(crate) struct CancelArgs {
 pub(super) async fn run(command: JobCommand, link: &LinkArgs) -> anyhow::Result<()> {
     match command {
         JobCommand::Create(args) => job_create::create(*args, link).await,
+        JobCommand::CreateDynamic(args) => job_create::create_dynamic(*args, link).await,
+        JobCommand::CancelStrategy { id } => cancel_strategy(id, link).await,
         JobCommand::Verify(args) => job_create::verify(args, link).await,
         JobCommand::Show { id } => show(id, link).await,
         JobCommand::List { firmware, device: None } => list(firmware, link).await,
@@ -135,6 +151,7 @@ async fn show(job_id: String, link: &LinkArgs) -> anyhow::Result<()> {
     let minutes = |value: Option<i32>| value.map(|minutes| format!("{minutes} min")).unwrap_or_default();
     let retry = job.retry_count.map(|count| format!("{count} after {}", minutes(job.retry_interval)));
     let tags = job.tags.iter().map(|tag| format!("{}={}", tag.key, tag.value)).collect::<Vec<_>>();
+    let group = format!("{} {}", job.group_id, job.group_name).trim().to_owned();
     facts(&[
         ("id", job.job_id.clone()),
         ("status", word(job.job_status().as_str_name(), "JOB_STATUS_")),
@@ -143,6 +160,8 @@ async fn show(job_id: String, link: &LinkArgs) -> anyhow::Result<()> {
         ("product", job.product_key.clone()),
         ("version", job.dest_version.clone()),
         ("from", job.src_versions.join(" ")),
+        ("takes devices", dynamic_mode(&job).to_owned()),
+        ("group", group),
         ("targets", word(job.target_selection().as_str_name(), "TARGET_SELECTION_")),
         ("gray percent", job.gray_percent.clone().unwrap_or_default()),
         ("pace", format!("{} a minute", job.maximum_per_minute)),
@@ -161,6 +180,16 @@ async fn show(job_id: String, link: &LinkArgs) -> anyhow::Result<()> {
     ])?;
     line("")?;
     progress(&job)
+}
+
+/// Which devices a dynamic job takes, as long as it takes any.
+fn dynamic_mode(job: &QueryOtaJobResponse) -> &'static str {
+    match job.dynamic_mode.map(DynamicMode::try_from) {
+        Some(Ok(_)) if job.utc_end_time.is_some() => "no more",
+        Some(Ok(DynamicMode::NowAndLater)) => "that are there and that come",
+        Some(Ok(DynamicMode::Later)) => "that report from now on",
+        Some(Ok(DynamicMode::Unspecified) | Err(_)) | None => "",
+    }
 }
 
 fn progress(job: &QueryOtaJobResponse) -> anyhow::Result<()> {
@@ -267,6 +296,17 @@ async fn cancel(args: CancelArgs, link: &LinkArgs) -> anyhow::Result<()> {
         return json_line("CancelOTATaskByJobResponse", &cancelled);
     }
     summary(&remote, job_id).await
+}
+
+async fn cancel_strategy(job_id: String, link: &LinkArgs) -> anyhow::Result<()> {
+    let remote = link.connect().await?;
+    let request = CancelOtaStrategyByJobRequest { job_id: job_id.clone() };
+    let ended = answer(remote.jobs().cancel_ota_strategy_by_job(request)).await?;
+    if link.json {
+        json_line("CancelOTAStrategyByJobResponse", &ended)
+    } else {
+        summary(&remote, job_id).await
+    }
 }
 
 pub(super) async fn summary(remote: &Remote, job_id: String) -> anyhow::Result<()> {

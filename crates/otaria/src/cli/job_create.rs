@@ -1,11 +1,11 @@
-//! `otaria job create` and `otaria job verify`: every parameter of a job as a flag.
+//! `otaria job create`, `create-dynamic` and `verify`: every parameter of a job as a flag.
 
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum};
 use otaria_proto::v1::{
-    CreateOtaStaticUpgradeJobRequest, CreateOtaVerifyJobRequest, DownloadProtocol, GroupType, OverwriteMode,
-    QueryOtaFirmwareRequest, Tag, TargetSelection,
+    CreateOtaDynamicUpgradeJobRequest, CreateOtaStaticUpgradeJobRequest, CreateOtaVerifyJobRequest,
+    DownloadProtocol, DynamicMode, GroupType, OverwriteMode, QueryOtaFirmwareRequest, Tag, TargetSelection,
 };
 
 use super::link::LinkArgs;
@@ -45,22 +45,29 @@ pub(crate) struct CreateArgs {
     /// End the job then: RFC 3339 time, or Unix milliseconds
     #[arg(long, value_name = "TIME", value_parser = unix_ms)]
     schedule_finish_time: Option<i64>,
-    /// Minutes from a failure to the next try: 0, 10, 30, 60 or 1440
-    #[arg(long, value_name = "MINUTES", requires = "retry_count")]
-    retry_interval: Option<i32>,
-    /// Tries after the first: 1, 2 or 5
-    #[arg(long, value_name = "N", requires = "retry_interval")]
-    retry_count: Option<i32>,
-    /// Notices in any 60 seconds: 10 to 10,000
-    #[arg(long, value_name = "N")]
-    maximum_per_minute: Option<i32>,
-    /// What happens to a device that has an open task already
-    #[arg(long, value_enum)]
-    overwrite_mode: Option<Overwrite>,
-    /// One open task for each module of a device
-    #[arg(long)]
-    multi_module: bool,
+    #[command(flatten)]
+    upgrade: UpgradeArgs,
     /// Follow the job until it ends
+    #[arg(long)]
+    watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DynamicArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Only devices that report from now on, and none for being there
+    #[arg(long)]
+    later_only: bool,
+    /// Only devices with this version; may be repeated
+    #[arg(long, value_name = "VERSION")]
+    src_version: Vec<String>,
+    /// Only devices that match the rule of a dynamic group
+    #[arg(long = "group", value_name = "ID", conflicts_with = "src_version")]
+    group_id: Option<String>,
+    #[command(flatten)]
+    upgrade: UpgradeArgs,
+    /// Follow the job until its strategy is cancelled and its tasks are through
     #[arg(long)]
     watch: bool,
 }
@@ -77,7 +84,27 @@ pub(crate) struct VerifyArgs {
     watch: bool,
 }
 
-/// What jobs of both kinds know.
+/// What upgrade jobs know.
+#[derive(Debug, Args)]
+struct UpgradeArgs {
+    /// Minutes from a failure to the next try: 0, 10, 30, 60 or 1440
+    #[arg(long, value_name = "MINUTES", requires = "retry_count")]
+    retry_interval: Option<i32>,
+    /// Tries after the first: 1, 2 or 5
+    #[arg(long, value_name = "N", requires = "retry_interval")]
+    retry_count: Option<i32>,
+    /// Notices in any 60 seconds: 10 to 10,000
+    #[arg(long, value_name = "N")]
+    maximum_per_minute: Option<i32>,
+    /// What happens to a device that has an open task already
+    #[arg(long, value_enum)]
+    overwrite_mode: Option<Overwrite>,
+    /// One open task for each module of a device
+    #[arg(long)]
+    multi_module: bool,
+}
+
+/// What jobs of all kinds know.
 #[derive(Debug, Args)]
 struct CommonArgs {
     /// The package
@@ -140,6 +167,17 @@ impl CommonArgs {
     }
 }
 
+impl UpgradeArgs {
+    fn overwrite(&self) -> i32 {
+        match self.overwrite_mode {
+            None => OverwriteMode::Unspecified,
+            Some(Overwrite::Keep) => OverwriteMode::Keep,
+            Some(Overwrite::Replace) => OverwriteMode::Replace,
+        }
+        .into()
+    }
+}
+
 pub(super) async fn create(args: CreateArgs, link: &LinkArgs) -> anyhow::Result<()> {
     let target = match &args {
         _ if args.all => TargetSelection::All,
@@ -167,17 +205,12 @@ pub(super) async fn create(args: CreateArgs, link: &LinkArgs) -> anyhow::Result<
         gray_percent: args.gray,
         schedule_time: args.schedule_time,
         schedule_finish_time: args.schedule_finish_time,
-        retry_interval: args.retry_interval,
-        retry_count: args.retry_count,
+        retry_interval: args.upgrade.retry_interval,
+        retry_count: args.upgrade.retry_count,
         timeout_in_minutes: args.common.timeout_in_minutes,
-        maximum_per_minute: args.maximum_per_minute,
-        overwrite_mode: match args.overwrite_mode {
-            None => OverwriteMode::Unspecified,
-            Some(Overwrite::Keep) => OverwriteMode::Keep,
-            Some(Overwrite::Replace) => OverwriteMode::Replace,
-        }
-        .into(),
-        multi_module_mode: args.multi_module.then_some(true),
+        maximum_per_minute: args.upgrade.maximum_per_minute,
+        overwrite_mode: args.upgrade.overwrite(),
+        multi_module_mode: args.upgrade.multi_module.then_some(true),
         need_push: args.common.no_push.then_some(false),
         need_confirm: args.common.need_confirm.then_some(true),
         download_protocol: args.common.protocol(),
@@ -189,6 +222,38 @@ pub(super) async fn create(args: CreateArgs, link: &LinkArgs) -> anyhow::Result<
     let job = answer(remote.jobs().create_ota_static_upgrade_job(request)).await?;
     if link.json {
         json_line("CreateOTAStaticUpgradeJobResponse", &job)?;
+    } else {
+        made(&job.job_id, args.watch)?;
+    }
+    if args.watch { watch::follow(&remote, &job.job_id, link.json).await } else { Ok(()) }
+}
+
+pub(super) async fn create_dynamic(args: DynamicArgs, link: &LinkArgs) -> anyhow::Result<()> {
+    let remote = link.connect().await?;
+    let mode = if args.later_only { DynamicMode::Later } else { DynamicMode::NowAndLater };
+    let request = CreateOtaDynamicUpgradeJobRequest {
+        product_key: args.common.product(&remote).await?,
+        src_version: args.src_version,
+        group_type: if args.group_id.is_some() { GroupType::LinkPlatformDynamic.into() } else { 0 },
+        group_id: args.group_id,
+        dynamic_mode: mode.into(),
+        retry_interval: args.upgrade.retry_interval,
+        retry_count: args.upgrade.retry_count,
+        timeout_in_minutes: args.common.timeout_in_minutes,
+        maximum_per_minute: args.upgrade.maximum_per_minute,
+        overwrite_mode: args.upgrade.overwrite(),
+        multi_module_mode: args.upgrade.multi_module.then_some(true),
+        need_push: args.common.no_push.then_some(false),
+        need_confirm: args.common.need_confirm.then_some(true),
+        download_protocol: args.common.protocol(),
+        tag: args.common.tag,
+        offer_timeout_in_minutes: args.common.offer_timeout_in_minutes,
+        client_token: args.common.client_token,
+        firmware_id: args.common.firmware,
+    };
+    let job = answer(remote.jobs().create_ota_dynamic_upgrade_job(request)).await?;
+    if link.json {
+        json_line("CreateOTADynamicUpgradeJobResponse", &job)?;
     } else {
         made(&job.job_id, args.watch)?;
     }

@@ -53,7 +53,7 @@ async fn watch(remote: &Remote, job_id: &str, show: &mut Show, tries: &mut u32) 
         match items.message().await {
             Ok(Some(item)) => {
                 *tries = 0;
-                let ended = has_ended(item.job_status());
+                let ended = has_ended(&item);
                 show.item(item)?;
                 if ended {
                     return Ok(Cut::Ended);
@@ -71,9 +71,14 @@ fn cut(status: Status) -> anyhow::Result<Cut> {
     if again { Ok(Cut::Off(status)) } else { Err(explain(&status)) }
 }
 
-/// Whether a job is over.
-pub(crate) fn has_ended(status: JobStatus) -> bool {
-    matches!(status, JobStatus::Completed | JobStatus::Canceled)
+/// Whether a job is over: the tasks of a cancelled one may go on, and are followed.
+pub(crate) fn has_ended(item: &WatchOtaJobResponse) -> bool {
+    let open = item.task_counts.map_or(0, |of| of.confirm + of.queued + of.notified + of.in_progress);
+    match item.job_status() {
+        JobStatus::Completed => true,
+        JobStatus::Canceled => open == 0,
+        JobStatus::Unspecified | JobStatus::Planned | JobStatus::InProgress | JobStatus::Paused => false,
+    }
 }
 
 /// The counts that are not zero, in words.

@@ -110,13 +110,14 @@ pub(super) async fn firmware(
 pub(super) fn plan(server: &Server, product_key: &str, seed: u64) -> Plan {
     Plan {
         product_key: product_key.to_owned(),
-        mqtt: server.ready.mqtt.clone(),
+        mqtt: vec![server.ready.mqtt.clone()],
         tls_ca: None,
         connect_rate: CONNECT_RATE,
         download: Mode::Full,
         work_ms: 0,
         version: SRC_VERSION.to_owned(),
         seed,
+        events: None,
     }
 }
 

@@ -107,13 +107,14 @@ async fn measure(args: &BenchArgs, server: &Server) -> anyhow::Result<Verdict> {
     let total = devices.len();
     let plan = Plan {
         product_key: product_key.clone(),
-        mqtt: server.ready.mqtt.clone(),
+        mqtt: vec![server.ready.mqtt.clone()],
         tls_ca: None,
         connect_rate: args.connect_rate,
         download: args.download,
         work_ms: args.work_ms,
         version: "1.0.0".to_owned(),
         seed,
+        events: None,
     };
     let fleet = Fleet::start(plan, devices)?;
     let patience = Duration::from_secs(120);

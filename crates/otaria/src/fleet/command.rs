@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,7 +11,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use super::bench::{self, BenchArgs};
 use super::report::Report;
-use super::{Fleet, Mode, Plan, count, names, sum};
+use super::{Events, Fleet, Mode, Plan, count, names, sum};
 use crate::cli::output;
 use crate::process;
 use crate::stopwatch::{Stopwatch, fresh_seed};
@@ -50,9 +51,16 @@ struct RunArgs {
     /// The product of the devices.
     #[arg(long, value_name = "KEY", required = true)]
     product_key: String,
-    /// The server's MQTT address.
-    #[arg(long, env = "OTARIA_MQTT", value_name = "HOST:PORT", default_value = "127.0.0.1:1883")]
-    mqtt: String,
+    /// The server's MQTT address; several, with commas: devices begin spread over them, and go to the next
+    /// when one fails them.
+    #[arg(
+        long,
+        env = "OTARIA_MQTT",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:1883",
+        value_delimiter = ','
+    )]
+    mqtt: Vec<String>,
     /// Certificates to trust: speak TLS.
     #[arg(long, env = "OTARIA_TLS_CA", value_name = "FILE")]
     tls_ca: Option<PathBuf>,
@@ -81,6 +89,10 @@ struct RunArgs {
     /// Write every notice to this file: device, Unix milliseconds, version, number of the notice.
     #[arg(long, value_name = "CSV")]
     record: Option<PathBuf>,
+    /// Write down in this file what happens, as it happens: Unix microseconds, device, event (`online`,
+    /// `offline`, `notice`, `progress`, `inform`), version or step, number of the notice.
+    #[arg(long, value_name = "CSV")]
+    events: Option<PathBuf>,
     /// Start chance from this number.
     #[arg(long)]
     seed: Option<u64>,
@@ -130,6 +142,7 @@ async fn stay(args: RunArgs) -> anyhow::Result<()> {
         memory().context("the memory of the process of --server-pid cannot be read")?;
     }
     let idle_kib = memory();
+    let events = args.events.as_deref().map(Events::create).transpose()?;
     let fleet = Fleet::start(
         Plan {
             product_key: args.product_key,
@@ -140,12 +153,15 @@ async fn stay(args: RunArgs) -> anyhow::Result<()> {
             work_ms: args.work_ms,
             version: args.firmware_version,
             seed: args.seed.unwrap_or_else(fresh_seed),
+            events,
         },
         devices,
     )?;
 
     let line = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {msg}")?);
     line.enable_steady_tick(Duration::from_millis(200));
+    let recorder = Arc::clone(fleet.recorder());
+    let keeper = tokio::spawn(async move { recorder.keep_events().await });
     let mut growth_kib = None;
     tokio::select! {
         connected = fleet.connected(CONNECT_PATIENCE, |_| line.set_message(live(&fleet))) => {
@@ -164,6 +180,8 @@ async fn stay(args: RunArgs) -> anyhow::Result<()> {
         () = process::interrupted() => {}
     }
     line.finish_and_clear();
+    keeper.abort();
+    fleet.recorder().flush_events();
 
     for trouble in fleet.recorder().troubles() {
         eprintln!("{trouble}");

@@ -36,7 +36,8 @@ const BACKOFF_MS_MAX: u64 = 30_000;
 /// What all devices of a fleet share.
 pub(crate) struct Site {
     pub(crate) product_key: String,
-    pub(crate) mqtt: String,
+    /// At least one.
+    pub(crate) mqtt: Vec<String>,
     pub(crate) tls: bool,
     pub(crate) dialer: Arc<Dialer>,
     pub(crate) downloads: Downloads,
@@ -55,6 +56,8 @@ pub(crate) struct Device {
     kit: Kit,
     version: String,
     packet_id: u16,
+    /// How often a gateway failed it.
+    turns: usize,
     draws: u64,
     /// The update that it is at, which outlives a connection.
     pub(super) work: Option<Pin<Box<dyn Stream<Item = Say> + Send>>>,
@@ -65,7 +68,18 @@ pub(crate) struct Device {
 impl Device {
     pub(crate) fn new(site: Arc<Site>, place: usize, identity: Identity, version: String) -> Self {
         let kit = Kit::of(place);
-        Self { site, place, identity, kit, version, packet_id: 0, draws: 0, work: None, answers: None }
+        Self {
+            site,
+            place,
+            identity,
+            kit,
+            version,
+            packet_id: 0,
+            turns: 0,
+            draws: 0,
+            work: None,
+            answers: None,
+        }
     }
 
     /// Lives until it is dropped. `wait` spreads the first connections of a fleet.
@@ -85,6 +99,7 @@ impl Device {
                     self.trouble(|| format!("cannot connect: {why:#}"));
                 }
             }
+            self.turns += 1;
             // Between half of it and all of it, so that a fleet does not come back in step.
             let pause_ms = backoff_ms / 2 + self.draw(backoff_ms / 2);
             sleep(Duration::from_millis(pause_ms)).await;
@@ -109,7 +124,8 @@ impl Device {
         let mut bytes = BytesMut::new();
         Packet::Connect(connect).write(&mut bytes, PACKET_MAX)?;
 
-        let mut link = site.dialer.dial(site.tls, &site.mqtt).await?;
+        let gateway = &site.mqtt[(self.place + self.turns) % site.mqtt.len()];
+        let mut link = site.dialer.dial(site.tls, gateway).await?;
         link.write_all(&bytes).await?;
         link.flush().await?;
 
@@ -138,12 +154,14 @@ impl Device {
         let (topic, params, qos) = match say {
             Say::Inform { version } => {
                 let params = serde_json::json!({ "version": version }).to_string();
+                self.site.recorder.said(self.place, "inform", &version);
                 self.version = version;
                 let qos = if self.kit == Kit::C { QoS::AtLeastOnce } else { QoS::AtMostOnce };
                 (format!("/ota/device/inform/{names}"), params, qos)
             }
             Say::Progress { step, text } => {
                 let params = serde_json::json!({ "step": step.to_string(), "desc": text }).to_string();
+                self.site.recorder.said(self.place, "progress", &step.to_string());
                 (format!("/ota/device/progress/{names}"), params, QoS::AtMostOnce)
             }
             Say::Ask(ask) => {

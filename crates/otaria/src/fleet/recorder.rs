@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::events::Events;
 use super::tally::{Seen, Tally};
 use crate::stopwatch::Stopwatch;
 
@@ -68,18 +69,21 @@ pub(crate) struct Recorder {
     devices: Vec<Mutex<DeviceRecord>>,
     versions: Mutex<Vec<String>>,
     troubles: Mutex<Vec<String>>,
+    events: Option<Events>,
     pub(crate) totals: Totals,
 }
 
 impl Recorder {
-    /// For devices of these names; `clock` is the start that all instants count from.
-    pub(crate) fn new(names: Vec<Box<str>>, clock: Stopwatch) -> Self {
+    /// For devices of these names; `clock` is the start that all instants count from. What happens is also
+    /// written to `events`, if given.
+    pub(crate) fn new(names: Vec<Box<str>>, clock: Stopwatch, events: Option<Events>) -> Self {
         Self {
             clock,
             devices: names.iter().map(|_| Mutex::default()).collect(),
             names,
             versions: Mutex::default(),
             troubles: Mutex::default(),
+            events,
             totals: Totals::default(),
         }
     }
@@ -91,20 +95,49 @@ impl Recorder {
         record.connects += 1;
         count_up(&self.totals.connects);
         count_up(&self.totals.online);
+        self.event(at, device, "online", "", None);
     }
 
     pub(crate) fn lost(&self, device: usize, why: &std::io::Error) {
         self.totals.online.fetch_sub(1, Ordering::Relaxed);
         count_up(&self.totals.lost);
+        self.event(self.clock.elapsed(), device, "offline", "", None);
         self.trouble(device, || format!("lost its connection: {why}"));
     }
 
     pub(crate) fn noticed(&self, device: usize, version: &str, wire_id: u64) {
         let at = self.clock.elapsed();
+        self.event(at, device, "notice", version, Some(wire_id));
         let version = self.number_of(version);
         let place = u32::try_from(device).unwrap_or(u32::MAX);
         self.devices[device].lock().notices.push(Seen { at, device: place, version, wire_id });
         count_up(&self.totals.notices);
+    }
+
+    /// Something that a device says: `inform` and the version, or `progress` and the step.
+    pub(crate) fn said(&self, device: usize, event: &str, what: &str) {
+        self.event(self.clock.elapsed(), device, event, what, None);
+    }
+
+    fn event(&self, at: Duration, device: usize, event: &str, what: &str, id: Option<u64>) {
+        if let Some(events) = &self.events {
+            events.write(self.clock.unix_us(at), &self.names[device], event, what, id);
+        }
+    }
+
+    /// Keeps the file of events no more than a tenth of a second behind. Never returns.
+    pub(crate) async fn keep_events(&self) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            self.flush_events();
+        }
+    }
+
+    /// Brings the file of events up to date.
+    pub(crate) fn flush_events(&self) {
+        if let Some(why) = self.events.as_ref().and_then(Events::flush) {
+            self.trouble_of("the file of events", || why.to_string());
+        }
     }
 
     pub(crate) fn downloaded(&self, device: usize) {
@@ -120,9 +153,13 @@ impl Recorder {
 
     /// Keeps the first troubles of all devices for the report.
     pub(crate) fn trouble(&self, device: usize, text: impl FnOnce() -> String) {
+        self.trouble_of(&self.names[device], text);
+    }
+
+    fn trouble_of(&self, whose: &str, text: impl FnOnce() -> String) {
         let mut troubles = self.troubles.lock();
         if troubles.len() < TROUBLES_MAX {
-            troubles.push(format!("{}: {}", self.names[device], text()));
+            troubles.push(format!("{whose}: {}", text()));
         }
     }
 
@@ -191,7 +228,7 @@ mod tests {
 
     #[test]
     fn each_device_keeps_its_own_record() {
-        let recorder = Recorder::new(vec!["a".into(), "b".into()], Stopwatch::start());
+        let recorder = Recorder::new(vec!["a".into(), "b".into()], Stopwatch::start(), None);
         recorder.connected(1);
         recorder.noticed(1, "2.0.0", 7);
         recorder.noticed(1, "2.0.0", 8);
@@ -218,7 +255,7 @@ mod tests {
 
     #[test]
     fn only_the_first_troubles_are_kept() {
-        let recorder = Recorder::new(vec!["a".into()], Stopwatch::start());
+        let recorder = Recorder::new(vec!["a".into()], Stopwatch::start(), None);
         (0..100).for_each(|n| recorder.trouble(0, || n.to_string()));
         assert_eq!(recorder.troubles().len(), TROUBLES_MAX);
     }

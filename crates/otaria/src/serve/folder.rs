@@ -76,6 +76,17 @@ impl Folder {
     }
 }
 
+/// Reads a master key that several processes share.
+pub(crate) fn shared_master_key(path: &Path) -> anyhow::Result<[u8; MASTER_KEY_BYTES]> {
+    let bytes = fs::read(path).with_context(|| format!("reading the master key {}", path.display()))?;
+    bytes.as_slice().try_into().with_context(|| {
+        format!(
+            "{} must hold {MASTER_KEY_BYTES} bytes; make one with: head -c {MASTER_KEY_BYTES} /dev/urandom",
+            path.display()
+        )
+    })
+}
+
 /// Writes a private file so that it is there whole or not at all.
 fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let fresh = path.with_extension("new");

@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 
 /// A loop without news looks by itself this often.
 const IDLE: Duration = Duration::from_secs(1);
+/// Hints for jobs that other processes carry are gathered for so long.
+const PASS_ON: Duration = Duration::from_millis(100);
 /// After a failure; doubled up to the longest.
 const REST: Duration = Duration::from_millis(100);
 const REST_MAX: Duration = Duration::from_secs(5);
@@ -40,9 +42,27 @@ impl Loops {
         let (owned, owning) = watch::channel(Arc::new(owner.owned().clone()));
         tasks.spawn(self.clone().own(owner, owned));
         tasks.spawn(self.clone().dispatch(owning.clone()));
-        tasks.spawn(self.clone().let_clocks_run_out(owning));
-        tasks.spawn(self.clone().expand());
-        tasks.spawn(self.close());
+        tasks.spawn(self.clone().let_clocks_run_out(owning.clone()));
+        tasks.spawn(self.clone().expand(owning.clone()));
+        tasks.spawn(self.close(owning));
+    }
+
+    /// For a process without a dispatcher: it hears what changes, and tells those who carry jobs.
+    pub(crate) fn spawn_listener(self, tasks: &mut JoinSet<()>) {
+        tasks.spawn(self.listen());
+    }
+
+    async fn listen(mut self) {
+        let bell = Arc::clone(&self.news);
+        let mut pause = Pause::default();
+        loop {
+            self.shell.hear();
+            self.shell.pass_on_hints();
+            let wake = Wake::At(self.clock.now() + PASS_ON);
+            if !self.wait("listener", Ok(wake), &bell, &mut pause).await {
+                return;
+            }
+        }
     }
 
     async fn own(mut self, mut owner: Owner, owned: watch::Sender<Arc<Ownership>>) {
@@ -86,34 +106,26 @@ impl Loops {
         }
     }
 
-    async fn expand(mut self) {
+    async fn expand(mut self, owning: watch::Receiver<Arc<Ownership>>) {
         let mut expander = Expander::new(Arc::clone(&self.shell));
         let bell = Arc::clone(self.shell.expand_hints.bell());
         let mut pause = Pause::default();
-        let mut surveyed = false;
         loop {
-            let ticked = match surveyed {
-                true => expander.tick(self.clock.now()).await,
-                false => expander.survey().await.map(|()| Wake::Now).map_err(CommandError::from),
-            };
-            surveyed |= ticked.is_ok();
+            let owned = Arc::clone(&owning.borrow());
+            let ticked = expander.tick(self.clock.now(), &owned).await;
             if !self.wait("expander", ticked, &bell, &mut pause).await {
                 return;
             }
         }
     }
 
-    async fn close(mut self) {
+    async fn close(mut self, owning: watch::Receiver<Arc<Ownership>>) {
         let mut closer = Closer::new(Arc::clone(&self.shell));
         let bell = Arc::clone(self.shell.close_hints.bell());
         let mut pause = Pause::default();
-        let mut surveyed = false;
         loop {
-            let ticked = match surveyed {
-                true => closer.tick(self.clock.now()).await,
-                false => closer.survey().await.map(|()| Wake::Now).map_err(CommandError::from),
-            };
-            surveyed |= ticked.is_ok();
+            let owned = Arc::clone(&owning.borrow());
+            let ticked = closer.tick(self.clock.now(), &owned).await;
             if !self.wait("closer", ticked, &bell, &mut pause).await {
                 return;
             }

@@ -7,24 +7,17 @@ use std::time::Duration;
 use anyhow::Context;
 use otaria_api::{FaceAddress, FaceKind, GrpcFace, ServerInfo};
 use otaria_core::link::LinkKey;
-use otaria_core::pace::HORIZON_EMBEDDED;
+use otaria_core::time::Timestamp;
 use otaria_core::vault::Vault;
 use otaria_engine::auth::StoreAuth;
 use otaria_engine::ownership::Owner;
 use otaria_engine::{Commands, Deps, Shell};
-use otaria_mqtt::{EventFeed, Gateway, GatewayConfig, NoticePusher, Ports, TlsConfig};
+use otaria_mqtt::{Gateway, GatewayConfig, Ports, TlsConfig};
 use otaria_objects::FolderObjects;
 use otaria_openapi::{ApiParts, Check, FaceParts, HttpFace, StorePackages, StoreRejects};
-use otaria_ports::bell::Bell;
-use otaria_ports::bus::LocalBus;
 use otaria_ports::clock::Clock;
 use otaria_ports::ids::Ids;
 use otaria_ports::objects::Objects;
-use otaria_ports::pace::LocalPace;
-use otaria_ports::presence::LocalPresence;
-use otaria_ports::quotas::{NoQuotas, Quotas};
-use otaria_ports::store::{Leases, Store};
-use otaria_store::{SqliteOptions, SqliteStore};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
@@ -32,19 +25,15 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_cron_scheduler::JobScheduler;
 
-use super::folder::Folder;
+use super::base::{Base, Keeper, Shared};
+use super::folder::{self, Folder};
 use super::inbox::QueueInbox;
 use super::loops::Loops;
-use super::quotas::GovernedQuotas;
 use super::{cron, telemetry};
-use crate::clock::SystemClock;
-use crate::config::{Config, MqttConfig};
+use crate::config::Config;
 use crate::ids::SystemIds;
 use crate::keyfile::{self, AccessKey};
 
-/// How long a lease lasts without renewal. Longer than tokens are dated ahead; after a crash nobody waits
-/// for it, since the folder's lock tells that the old owner is gone.
-const LEASE: Duration = Duration::from_secs(15);
 /// What is under way when the server stops may take this long.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -58,57 +47,53 @@ pub(crate) struct Server {
     stop_loops: watch::Sender<bool>,
     faces: tokio::sync::Mutex<JoinSet<&'static str>>,
     loops: JoinSet<()>,
-    cron: JobScheduler,
-    store: Arc<SqliteStore>,
+    cron: Option<JobScheduler>,
+    keeper: Keeper,
+    clustered: bool,
     // Held to the end: the folder is ours until the store is closed.
     _folder: Folder,
 }
 
 #[derive(Clone, Copy, serde::Serialize)]
 struct Addresses {
-    grpc: SocketAddr,
+    grpc: Option<SocketAddr>,
     http: SocketAddr,
-    mqtt: SocketAddr,
+    mqtt: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mqtt_tls: Option<SocketAddr>,
 }
 
 impl Server {
-    /// Starts everything; returns when all faces listen.
+    /// Starts everything that the roles ask for; returns when all faces listen.
     pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
         let metrics = telemetry::start_metrics()?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+        let roles = config.roles;
         let folder = Folder::open(&config.data_dir)?;
-        let master = folder.master_key(&*ids)?;
-        let objects = FolderObjects::open(folder.objects()).await.context("opening the objects")?;
-        objects.sweep_unfinished().await.context("sweeping unfinished uploads")?;
-        let objects: Arc<dyn Objects> = Arc::new(objects);
-        let feed = EventFeed::start();
-        let store = SqliteStore::open(folder.database(), SqliteOptions::default(), Arc::clone(&feed) as _);
-        let store = Arc::new(store.await.context("opening the store")?);
+        let master = match &config.master_key_file {
+            Some(file) => folder::shared_master_key(file)?,
+            None => folder.master_key(&*ids)?,
+        };
+        let objects = open_objects(&config, &folder).await?;
 
         // Bound before anything runs: a taken port ends the start while nothing has happened yet.
         let bind = |face: &'static str, address| async move {
             let bound = TcpListener::bind(address).await;
             bound.with_context(|| format!("{face} cannot listen on {address}"))
         };
-        let grpc = bind("gRPC", config.grpc.listen).await?;
+        let grpc = if roles.api { Some(bind("gRPC", config.grpc.listen).await?) } else { None };
         let http = bind("HTTP", config.http.listen).await?;
-
-        let now = clock.now();
-        let member = store.join(now, LEASE).await.context("joining")?;
-        let news = Arc::new(Bell::default());
-        let pusher = NoticePusher::new(Arc::clone(&clock));
-        let presence = Arc::new(LocalPresence::new(member.0, Arc::clone(&news)));
         let http_address = http.local_addr()?;
+
+        let base = Base::open(&config, &folder, &ids).await?;
+        let clock = Arc::clone(&base.clock);
         let shell = Shell::new(Deps {
-            store: Arc::clone(&store) as Arc<dyn Store>,
+            store: base.keeper.store(),
             objects: Arc::clone(&objects),
-            presence: Arc::clone(&presence) as _,
-            pusher: Arc::clone(&pusher) as _,
-            pace: Arc::new(LocalPace::new(HORIZON_EMBEDDED)),
-            bus: Arc::new(LocalBus::new(Arc::clone(&news))),
+            presence: Arc::clone(&base.presence),
+            pusher: Arc::clone(&base.pusher),
+            pace: Arc::clone(&base.pace),
+            bus: Arc::clone(&base.bus),
             ids: Arc::clone(&ids),
             vault: Vault::new(&master),
             link_key: LinkKey::from_master(&master),
@@ -117,33 +102,54 @@ impl Server {
         });
         let commands = Commands::new(Arc::clone(&shell));
         let key_file = keyfile::path_in(folder.path());
-        let new_key = admin_key(&commands, &*clock, &key_file).await?;
+        let new_key = if roles.api { admin_key(&commands, &*clock, &key_file).await? } else { None };
 
-        let owner =
-            Owner::begin(Arc::clone(&shell), member, LEASE, true, now).await.context("taking shards")?;
-        let gateway = Gateway::bind(
-            gateway_config(&config.mqtt)?,
-            Ports {
-                auth: Arc::new(StoreAuth::new(Arc::clone(&shell))),
-                inbox: QueueInbox::start(Arc::clone(&shell), Arc::clone(&clock)),
-                presence,
-                clock: Arc::clone(&clock),
-                pusher,
-                feed,
-            },
-        );
-        let gateway = gateway.with_context(|| format!("MQTT cannot listen on {}", config.mqtt.listen))?;
-        let addresses = Addresses {
-            grpc: grpc.local_addr()?,
-            http: http_address,
-            mqtt: gateway.plain_address().context("MQTT has no address")?,
-            mqtt_tls: gateway.tls_address(),
-        };
-
+        let inbox = QueueInbox::start(Arc::clone(&shell), Arc::clone(&clock));
+        if let Some(shared) = &base.shared {
+            shared.give_inbox(Arc::clone(&inbox) as _);
+        }
         let (stop_loops, stop) = watch::channel(false);
         let mut loops = JoinSet::new();
-        Loops { shell: Arc::clone(&shell), clock: Arc::clone(&clock), stop, news }.spawn(owner, &mut loops);
-        let cron = cron::start(&shell, &clock, member, config.retention()).await?;
+        let running =
+            Loops { shell: Arc::clone(&shell), clock: Arc::clone(&clock), stop, news: Arc::clone(&base.news) };
+        let mut cron = None;
+        if roles.dispatcher {
+            let now = clock.now();
+            let member = base.keeper.join(now, base.lease).await?;
+            let alone = !config.is_clustered();
+            let owner = Owner::begin(Arc::clone(&shell), member, base.lease, alone, now).await;
+            running.spawn(owner.context("taking shards")?, &mut loops);
+            cron = Some(cron::start(&shell, &clock, member, config.retention()).await?);
+        } else {
+            running.spawn_listener(&mut loops);
+        }
+
+        let gateway = match &base.gateway {
+            Some(parts) => {
+                let ports = Ports {
+                    auth: Arc::new(StoreAuth::new(Arc::clone(&shell))),
+                    inbox,
+                    presence: Arc::clone(&base.presence),
+                    clock: Arc::clone(&clock),
+                    pusher: Arc::clone(&parts.pusher),
+                    feed: Arc::clone(&parts.feed),
+                };
+                let gateway = Gateway::bind(gateway_config(&config)?, ports);
+                let gateway =
+                    gateway.with_context(|| format!("MQTT cannot listen on {}", config.mqtt.listen))?;
+                if let Some(shared) = &base.shared {
+                    shared.begin_gateway(parts).await?;
+                }
+                Some(gateway)
+            }
+            None => None,
+        };
+        let addresses = Addresses {
+            grpc: grpc.as_ref().map(TcpListener::local_addr).transpose()?,
+            http: http_address,
+            mqtt: gateway.as_ref().and_then(Gateway::plain_address),
+            mqtt_tls: gateway.as_ref().and_then(Gateway::tls_address),
+        };
 
         let (stop_faces, stopping) = watch::channel(false);
         let until = move || {
@@ -151,34 +157,35 @@ impl Server {
             async move { drop(stopping.wait_for(|stop| *stop).await) }
         };
         let mut faces = JoinSet::new();
-        let quotas: Arc<dyn Quotas> =
-            if config.limits.api_quota { Arc::new(GovernedQuotas::new()) } else { Arc::new(NoQuotas) };
-        let api = ApiParts {
+        let api = roles.api.then(|| ApiParts {
             commands: commands.clone(),
-            nonces: Arc::clone(&store) as _,
-            quotas: Arc::clone(&quotas),
+            nonces: base.keeper.nonces(),
+            quotas: Arc::clone(&base.quotas),
             instance_id: config.http.instance_id.clone(),
-        };
-        let grpc_face = GrpcFace::new(commands, Arc::clone(&clock), quotas, server_info(&config, &addresses))
-            .tls(grpc_tls(&config)?)
-            .allow_plaintext(config.allow_plaintext);
-        let stop = until();
-        faces.spawn(async move {
-            if let Err(error) = grpc_face.serve(grpc, stop).await {
-                tracing::error!(error = %anyhow::Error::from(error), "gRPC ended");
-            }
-            "the gRPC face"
         });
+        if let Some(grpc) = grpc {
+            let info = server_info(&config, &addresses);
+            let face = GrpcFace::new(commands, Arc::clone(&clock), Arc::clone(&base.quotas), info)
+                .tls(grpc_tls(&config)?)
+                .allow_plaintext(config.allow_plaintext);
+            let stop = until();
+            faces.spawn(async move {
+                if let Err(error) = face.serve(grpc, stop).await {
+                    tracing::error!(error = %anyhow::Error::from(error), "gRPC ended");
+                }
+                "the gRPC face"
+            });
+        }
         let http_face = HttpFace::new(FaceParts {
             clock: Arc::clone(&clock),
             link_key: LinkKey::from_master(&master),
-            packages: Arc::new(StorePackages(Arc::clone(&store))),
-            rejects: Arc::new(StoreRejects(Arc::clone(&store))),
+            packages: Arc::new(StorePackages(base.keeper.store())),
+            rejects: Arc::new(StoreRejects(base.keeper.store())),
             objects: Arc::clone(&objects),
-            ready: ready_check(Arc::clone(&shell)),
+            ready: ready_check(Arc::clone(&shell), base.shared.clone()),
             metrics: Arc::new(move || metrics.render()),
-            grpc: addresses.grpc.to_string(),
-            api: Some(api),
+            grpc: addresses.grpc.map(|address| address.to_string()).unwrap_or_default(),
+            api,
         });
         let tls = match (&config.http.tls_certificate, &config.http.tls_key) {
             (Some(certificate), Some(key)) => Some(otaria_openapi::Tls::from_pem_files(certificate, key)?),
@@ -189,11 +196,16 @@ impl Server {
             otaria_openapi::serve(http, face, tls, otaria_openapi::Limits::default(), stop).await;
             "the HTTP face"
         });
-        let stop = until();
-        faces.spawn(async move {
-            gateway.run(stop).await;
-            "the MQTT gateway"
-        });
+        if let Some(gateway) = gateway {
+            let (stop, shared) = (until(), base.shared.clone());
+            faces.spawn(async move {
+                gateway.run(stop).await;
+                if let Some(shared) = shared {
+                    shared.end_gateway().await;
+                }
+                "the MQTT gateway"
+            });
+        }
 
         Ok(Self {
             addresses,
@@ -205,7 +217,8 @@ impl Server {
             faces: tokio::sync::Mutex::new(faces),
             loops,
             cron,
-            store,
+            keeper: base.keeper,
+            clustered: config.is_clustered(),
             _folder: folder,
         })
     }
@@ -213,7 +226,8 @@ impl Server {
     /// Tells where the faces are, and once the new admin key.
     pub(crate) fn announce(&self, json: bool) -> anyhow::Result<()> {
         let Addresses { grpc, http, mqtt, mqtt_tls } = self.addresses;
-        tracing::info!(%grpc, %http, %mqtt, "ready");
+        let shown = |address: Option<SocketAddr>| address.map_or("-".to_owned(), |address| address.to_string());
+        tracing::info!(grpc = shown(grpc), %http, mqtt = shown(mqtt), "ready");
         if json {
             let line = serde_json::json!({
                 "grpc": grpc, "http": http, "mqtt": mqtt, "mqtt_tls": mqtt_tls,
@@ -222,7 +236,7 @@ impl Server {
             println!("{line}");
             return Ok(());
         }
-        println!("Otaria is ready: gRPC {grpc}, HTTP {http}, MQTT {mqtt}");
+        println!("Otaria is ready: gRPC {}, HTTP {http}, MQTT {}", shown(grpc), shown(mqtt));
         if let Some(key) = &self.new_key {
             println!(
                 "Admin access key (shown once, kept in {}):\n  id      {}\n  secret  {}",
@@ -242,33 +256,49 @@ impl Server {
                 Some(Ok(name)) => name,
                 Some(Err(_)) | None => "a face",
             },
-            () = self.store.ended() => "the store",
+            () = self.keeper.ended() => "the store",
         }
     }
 
     /// Stops: no new work, what is under way ends, leases are handed over, the store is closed.
     pub(crate) async fn stop(self) {
-        let Self { http, stop_faces, stop_loops, faces, mut loops, mut cron, store, .. } = self;
+        let Self { http, stop_faces, stop_loops, faces, loops, cron, keeper, clustered, .. } = self;
         http.drain();
         stop_faces.send_replace(true);
-        let mut faces = faces.into_inner();
-        let ended = async { while faces.join_next().await.is_some() {} };
-        if tokio::time::timeout(DRAIN, ended).await.is_err() {
-            tracing::warn!("some connections did not end in time and are cut");
-            faces.abort_all();
+        if clustered {
+            // Others take the shards at once; devices and callers here are let go meanwhile.
+            stop_loops.send_replace(true);
         }
-        if let Err(error) = cron.shutdown().await {
+        end(faces.into_inner(), "connections").await;
+        if let Some(mut cron) = cron
+            && let Err(error) = cron.shutdown().await
+        {
             tracing::warn!(%error, "periodic work did not stop cleanly");
         }
         stop_loops.send_replace(true);
-        let ended = async { while loops.join_next().await.is_some() {} };
-        if tokio::time::timeout(DRAIN, ended).await.is_err() {
-            tracing::warn!("some loops did not end in time and are cut");
-            loops.abort_all();
-        }
-        store.close().await;
+        end(loops, "loops").await;
+        keeper.close().await;
         tracing::info!("stopped");
     }
+}
+
+/// Waits for tasks that were told to end, and cuts them in the end.
+async fn end<T: 'static>(mut tasks: JoinSet<T>, what: &'static str) {
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, ended).await.is_err() {
+        tracing::warn!("some {what} did not end in time and are cut");
+        tasks.abort_all();
+    }
+}
+
+/// Where packages and lists lie.
+async fn open_objects(config: &Config, folder: &Folder) -> anyhow::Result<Arc<dyn Objects>> {
+    let place = config.objects.url.clone().unwrap_or_else(|| folder.objects().display().to_string());
+    let objects = FolderObjects::open(place).await.context("opening the objects")?;
+    if !config.is_clustered() {
+        objects.sweep_unfinished().await.context("sweeping unfinished uploads")?;
+    }
+    Ok(Arc::new(objects))
 }
 
 /// What download links begin with.
@@ -297,7 +327,8 @@ async fn admin_key(
     Ok(Some(key))
 }
 
-fn gateway_config(config: &MqttConfig) -> anyhow::Result<GatewayConfig> {
+fn gateway_config(config: &Config) -> anyhow::Result<GatewayConfig> {
+    let config = &config.mqtt;
     let tls = match (&config.tls_listen, &config.tls_certificate, &config.tls_key) {
         (Some(listen), Some(certificate), Some(key)) => {
             let chain = CertificateDer::pem_file_iter(certificate)
@@ -332,29 +363,31 @@ fn grpc_tls(config: &Config) -> anyhow::Result<Option<otaria_api::Tls>> {
     Ok(Some(otaria_api::Tls { certificates: read(certificate)?, private_key: read(key)? }))
 }
 
-fn ready_check(shell: Arc<Shell>) -> otaria_openapi::ReadyCheck {
+fn ready_check(shell: Arc<Shell>, shared: Option<Shared>) -> otaria_openapi::ReadyCheck {
     Arc::new(move || {
-        let shell = Arc::clone(&shell);
+        let (shell, shared) = (Arc::clone(&shell), shared.clone());
         Box::pin(async move {
             let trouble = |error: &dyn std::fmt::Display| Some(error.to_string());
-            let now = SystemClock.now();
-            let store = shell.deps.store.shard_leases(now).await;
+            // Any instant will do: it is asked whether there is an answer.
+            let store = shell.deps.store.shard_leases(Timestamp::EPOCH).await;
             let objects = shell.deps.objects.check().await;
-            vec![
+            let mut checks = vec![
                 Check { name: "store", trouble: store.err().and_then(|error| trouble(&error)) },
                 Check { name: "objects", trouble: objects.err().and_then(|error| trouble(&error)) },
-            ]
+            ];
+            checks.extend(shared.map(|shared| Check { name: "redis", trouble: shared.trouble() }));
+            checks
         })
     })
 }
 
 fn server_info(config: &Config, addresses: &Addresses) -> ServerInfo {
     let face = |kind, address: SocketAddr, tls| FaceAddress { kind, address: address.to_string(), tls };
-    let mut faces = vec![
-        face(FaceKind::Grpc, addresses.grpc, config.grpc.tls_certificate.is_some()),
-        face(FaceKind::Http, addresses.http, config.http.tls_certificate.is_some()),
-        face(FaceKind::Mqtt, addresses.mqtt, false),
-    ];
+    let mut faces = vec![face(FaceKind::Http, addresses.http, config.http.tls_certificate.is_some())];
+    faces.extend(
+        addresses.grpc.map(|address| face(FaceKind::Grpc, address, config.grpc.tls_certificate.is_some())),
+    );
+    faces.extend(addresses.mqtt.map(|address| face(FaceKind::Mqtt, address, false)));
     faces.extend(addresses.mqtt_tls.map(|address| face(FaceKind::Mqtt, address, true)));
     ServerInfo { version: env!("CARGO_PKG_VERSION").into(), faces, api_quota: config.limits.api_quota }
 }

@@ -42,7 +42,7 @@ impl Interceptor for Authorization {
     }
 }
 
-type Wire = InterceptedService<Channel, Authorization>;
+pub(crate) type Wire = InterceptedService<Channel, Authorization>;
 
 impl Faces {
     /// Connects at the first call, and again whenever it must.
@@ -57,7 +57,8 @@ impl Faces {
         Self { channel: channel.connect_lazy(), authorization: Authorization(value) }
     }
 
-    fn wire(&self) -> Wire {
+    /// The connection itself, for calls that no generated client makes.
+    pub(crate) fn wire(&self) -> Wire {
         InterceptedService::new(self.channel.clone(), self.authorization.clone())
     }
 

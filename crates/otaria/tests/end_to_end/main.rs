@@ -4,17 +4,22 @@
 //! Never looks into the server: what is checked is what callers and devices are told. `OTARIA_TEST_FULL=1`
 //! does longer runs, `OTARIA_TEST_SEED=n` repeats one.
 
+mod actions;
 mod cancel;
+mod cloud;
 mod crash;
 mod demo;
 mod device;
 mod faces;
 mod feed;
+mod grpc;
 mod http;
 mod malformed;
 mod mqtt;
 mod readme;
+mod refusals;
 mod rollout;
+mod rules;
 mod schedule;
 mod serve;
 mod server;
