@@ -17,12 +17,14 @@
 
 mod acceptor;
 mod block;
+mod broker;
 mod config;
 mod credentials;
 mod device;
 mod feed;
 mod gate;
 mod gateway;
+mod held;
 mod intake;
 mod link;
 mod login;
@@ -36,6 +38,7 @@ mod settler;
 mod uplink;
 mod wire;
 
+pub use broker::{BrokerConfig, BrokerPorts, BrokerPusher, serve_broker};
 pub use config::{BadTls, GatewayConfig, TlsConfig};
 pub use feed::EventFeed;
 pub use gateway::{Gateway, Ports};

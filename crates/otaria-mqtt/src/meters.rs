@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use metrics::{Counter, Gauge, counter, gauge};
+use otaria_ports::pusher::Outcome;
 
 /// A closed set of label values.
 pub(crate) trait Label: Copy + 'static {
@@ -71,6 +72,18 @@ labels! {
     FeedTrouble, "trouble" {
         RouterDied = "router_died", QueueFull = "queue_full", SlowClient = "slow_client",
         RefusedFilter = "refused_filter",
+    }
+}
+
+impl NoticeFate {
+    /// As the engine needs it.
+    pub(crate) const fn outcome(self) -> Outcome {
+        match self {
+            Self::Written => Outcome::Written,
+            Self::Gone | Self::Unsubscribed => Outcome::Gone,
+            Self::Stale | Self::Fenced | Self::Late => Outcome::Stale,
+            Self::Congested => Outcome::Congested,
+        }
     }
 }
 

@@ -6,8 +6,6 @@
 //!
 //! Invariant: every notice that is taken is settled exactly once.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +16,11 @@ use otaria_core::shard::Shard;
 use otaria_core::time::Timestamp;
 use otaria_ports::Unavailable;
 use otaria_ports::clock::Clock;
-use otaria_ports::pusher::{Notice, Outcome, Pusher, Settled};
+use otaria_ports::pusher::{Notice, Pusher, Settled};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, watch};
 
+use crate::held::Held;
 use crate::meters::{Meters, NoticeFate};
 use crate::notice::{self, Written};
 use crate::registry::Registry;
@@ -75,7 +74,7 @@ impl NoticePusher {
     ) {
         // Only the gateway calls this, once.
         let Some(queue) = self.taken.lock().take() else { return };
-        Run { pusher: self, outcomes, waiting: BinaryHeap::new(), written: Written::default(), count: 0 }
+        Run { pusher: self, outcomes, held: Held::default(), written: Written::default() }
             .run(queue, stop)
             .await;
     }
@@ -103,39 +102,6 @@ impl Pusher for NoticePusher {
     }
 }
 
-/// A notice and when to look at it; the count keeps equal dates in the order sent.
-struct Waiting {
-    at: Timestamp,
-    count: u64,
-    notice: Notice,
-}
-
-impl Waiting {
-    fn order(&self) -> (Timestamp, u64) {
-        (self.at, self.count)
-    }
-}
-
-impl PartialEq for Waiting {
-    fn eq(&self, other: &Self) -> bool {
-        self.order() == other.order()
-    }
-}
-
-impl Eq for Waiting {}
-
-impl PartialOrd for Waiting {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Waiting {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.order().cmp(&other.order())
-    }
-}
-
 enum Verdict {
     Settle(NoticeFate),
     LookAgain(Timestamp),
@@ -144,9 +110,8 @@ enum Verdict {
 struct Run {
     pusher: Arc<NoticePusher>,
     outcomes: mpsc::UnboundedSender<Settled>,
-    waiting: BinaryHeap<Reverse<Waiting>>,
+    held: Held,
     written: Written,
-    count: u64,
 }
 
 impl Run {
@@ -157,7 +122,7 @@ impl Run {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
                 batch = queue.recv() => match batch {
-                    Some(batch) => batch.into_iter().for_each(|notice| self.hold(notice.not_before, notice)),
+                    Some(batch) => batch.into_iter().for_each(|notice| self.held.hold(notice.not_before, notice)),
                     None => break,
                 },
                 () = tokio::time::sleep(pause) => {}
@@ -165,36 +130,30 @@ impl Run {
         }
         queue.close();
         while let Ok(batch) = queue.try_recv() {
-            batch.into_iter().for_each(|notice| self.hold(notice.not_before, notice));
+            batch.into_iter().for_each(|notice| self.held.hold(notice.not_before, notice));
         }
         let now = self.pusher.clock.now();
-        for Reverse(waiting) in std::mem::take(&mut self.waiting) {
-            self.settle(&waiting.notice, NoticeFate::Gone, now);
+        let left: Vec<Notice> = self.held.take().collect();
+        for notice in left {
+            self.settle(&notice, NoticeFate::Gone, now);
         }
-    }
-
-    fn hold(&mut self, at: Timestamp, notice: Notice) {
-        self.count += 1;
-        self.waiting.push(Reverse(Waiting { at, count: self.count, notice }));
     }
 
     /// Writes what is due; returns how long nothing else is.
     async fn write_due(&mut self) -> Duration {
         for turn in 1_usize.. {
             let now = self.pusher.clock.now();
-            match self.waiting.peek() {
+            match self.held.next_at() {
                 None => return Duration::from_secs(1),
                 // A host clock that jumps is found out within a second.
-                Some(Reverse(next)) if next.at > now => {
-                    return next.at.since(now).min(Duration::from_secs(1));
-                }
+                Some(at) if at > now => return at.since(now).min(Duration::from_secs(1)),
                 Some(_) => {}
             }
-            let Some(Reverse(Waiting { notice, .. })) = self.waiting.pop() else { break };
+            let Some(notice) = self.held.pop() else { break };
             let (verdict, now) = self.look(&notice);
             match verdict {
                 Verdict::Settle(fate) => self.settle(&notice, fate, now),
-                Verdict::LookAgain(at) => self.hold(at, notice),
+                Verdict::LookAgain(at) => self.held.hold(at, notice),
             }
             if turn % TURN == 0 {
                 tokio::task::yield_now().await;
@@ -251,13 +210,8 @@ impl Run {
 
     fn settle(&self, notice: &Notice, fate: NoticeFate, at: Timestamp) {
         self.pusher.meters.notices.count(fate);
-        let outcome = match fate {
-            NoticeFate::Written => Outcome::Written,
-            NoticeFate::Gone | NoticeFate::Unsubscribed => Outcome::Gone,
-            NoticeFate::Stale | NoticeFate::Fenced | NoticeFate::Late => Outcome::Stale,
-            NoticeFate::Congested => Outcome::Congested,
-        };
         // Fails only when the gateway is ending; an unsettled notice falls due by itself.
+        let outcome = fate.outcome();
         let _ = self.outcomes.send(Settled { key: notice.key.clone(), attempt: notice.attempt, outcome, at });
     }
 }

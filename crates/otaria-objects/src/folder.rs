@@ -11,6 +11,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use otaria_ports::objects::{ObjectError, Objects, Upload};
 use otaria_ports::{BoxError, Unavailable};
 use tokio::sync::Semaphore;
 
+use crate::errors::{BadKey, translated, unavailable};
 use crate::key::place;
 
 /// Bytes of one piece of a read. Small enough that every one of thousands of slow readers may hold one, and
@@ -34,6 +36,9 @@ const READS_MAX: usize = 16;
 
 /// The key that readiness tries to write under.
 const PROBE: &str = "probe";
+
+/// The file that is written to ask a folder for its time.
+const CLOCK: &str = "clock";
 
 /// Objects in a folder of this machine. A clone is the same folder.
 #[derive(Clone, Debug)]
@@ -68,13 +73,28 @@ impl FolderObjects {
     /// Removes what crashed processes left behind and returns how many files that were.
     ///
     /// To be called at start, before the first upload: it cannot tell a dead upload from a living one. Only
-    /// one process may use the folder.
+    /// one process may use the folder; otherwise see [`FolderObjects::sweep_abandoned`].
     ///
     /// # Errors
     /// When the folder cannot be read, or a file in it cannot be removed.
     pub async fn sweep_unfinished(&self) -> Result<u64, ObjectError> {
         let folder = self.folder.clone();
-        blocking("removing unfinished uploads", move || sweep(&folder)).await
+        blocking("removing unfinished uploads", move || sweep(&folder, |_| true)).await
+    }
+
+    /// Removes unfinished uploads to which nothing was added for `age`, and returns how many those were. Other
+    /// processes may use the folder meanwhile, and sweep it too.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or written, or a file in it cannot be removed.
+    pub async fn sweep_abandoned(&self, age: Duration) -> Result<u64, ObjectError> {
+        let folder = self.folder.clone();
+        blocking("removing abandoned uploads", move || {
+            // The folder's own clock: where it lies on another machine, files carry the dates of that one.
+            let now = time_there(&folder)?;
+            sweep(&folder, |changed| now.duration_since(changed).is_ok_and(|rested| rested >= age))
+        })
+        .await
     }
 
     async fn size_of(&self, place: &Path) -> Result<u64, ObjectError> {
@@ -181,20 +201,45 @@ impl Upload for FolderUpload {
     }
 }
 
-/// Removes the unfinished uploads below a folder. Links are not followed: they are none of ours.
-fn sweep(folder: &FsPath) -> io::Result<u64> {
+/// Removes the unfinished uploads below a folder whose last change was so long ago. Links are not followed:
+/// they are none of ours. What is gone before it can be removed was finished or swept by somebody else.
+fn sweep(folder: &FsPath, is_over: impl Fn(SystemTime) -> bool + Copy) -> io::Result<u64> {
     let mut swept = 0;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            swept += sweep(&entry.path())?;
+            swept += sweep(&entry.path(), is_over)?;
         } else if kind.is_file() && is_unfinished(&entry.file_name()) {
-            std::fs::remove_file(entry.path())?;
-            swept += 1;
+            let gone = entry.metadata().and_then(|data| data.modified()).and_then(|changed| {
+                if is_over(changed) { std::fs::remove_file(entry.path()).map(|()| 1) } else { Ok(0) }
+            });
+            swept += match gone {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                other => other?,
+            };
         }
     }
     Ok(swept)
+}
+
+/// When a file that is made now is said to have been made.
+fn time_there(folder: &FsPath) -> io::Result<SystemTime> {
+    // Named like an unfinished upload: a crash right here leaves nothing that stays. Several processes may
+    // ask at a time, each with a file of its own.
+    for n in 0_u32.. {
+        let path = folder.join(format!("{CLOCK}#{n}"));
+        match std::fs::File::create_new(&path) {
+            Ok(file) => {
+                let made = file.metadata().and_then(|data| data.modified());
+                std::fs::remove_file(&path)?;
+                return made;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::from(io::ErrorKind::AlreadyExists))
 }
 
 fn is_unfinished(name: &std::ffi::OsStr) -> bool {
@@ -208,29 +253,6 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, ObjectError> {
     let done = tokio::task::spawn_blocking(work).await.map_err(|e| unavailable(doing, e))?;
     done.map_err(|e| unavailable(doing, e))
-}
-
-fn translated(doing: &'static str, error: object_store::Error) -> ObjectError {
-    match error {
-        object_store::Error::NotFound { .. } => ObjectError::NotFound,
-        other => unavailable(doing, other),
-    }
-}
-
-fn unavailable(doing: &'static str, source: impl Into<BoxError>) -> ObjectError {
-    ObjectError::Unavailable { doing, source: source.into() }
-}
-
-/// A mistake of ours: keys are made by the house.
-#[derive(Debug)]
-struct BadKey(String);
-
-impl std::error::Error for BadKey {}
-
-impl std::fmt::Display for BadKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} is no key of an object", self.0)
-    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use otaria_ports::objects::Objects;
 use crate::api::{Api, ApiParts};
 use crate::download::{Packages, download};
 use crate::forms::{self, FormKey};
+use crate::hook::BrokerHook;
 use crate::meters::{self, Route};
 use crate::ready::{Readiness, ReadyCheck};
 use crate::rejects::RejectedLines;
@@ -96,6 +97,13 @@ impl HttpFace {
             .fallback(unknown)
             .with_state(inner.clone());
         Self { router, inner }
+    }
+
+    /// Answers the questions of a broker besides.
+    #[must_use]
+    pub fn with_broker(mut self, hook: BrokerHook) -> Self {
+        self.router = self.router.merge(hook.routes());
+        self
     }
 
     /// From now on `/readyz` says that no work is wanted. Everything else is served as before, so that

@@ -10,6 +10,7 @@
 //! | `/d/{token}` | platforms | the lines of a job's list that made no task, as text, while the link holds |
 //! | `/healthz`, `/readyz` | whoever keeps the process running | alive; fit to take work |
 //! | `/metrics` | Prometheus | text |
+//! | `/mqtt/auth`, `/mqtt/acl` | a broker that is not ours | whether a device may (`hook`); only where there is one |
 //! | `/` | people | what this is |
 //!
 //! Header names go out in title case, because some device SDKs compare `Content-Length` letter by letter;
@@ -22,6 +23,7 @@ mod envelope;
 mod face;
 mod forms;
 mod hex;
+mod hook;
 mod instant;
 mod meters;
 mod paging;
@@ -38,6 +40,7 @@ pub use actions::action_names;
 pub use api::ApiParts;
 pub use download::{Packages, StorePackages};
 pub use face::{FaceParts, HttpFace, MetricsText};
+pub use hook::BrokerHook;
 pub use ready::{Check, ReadyCheck};
 pub use rejects::{RejectedLines, Rejects, StoreRejects};
 pub use serve::{Drained, Limits, serve};

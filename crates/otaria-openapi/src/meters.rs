@@ -19,6 +19,7 @@ pub(crate) enum Route {
     Health,
     Ready,
     Metrics,
+    Broker,
     About,
     Other,
 }
@@ -32,6 +33,7 @@ impl Route {
             Self::Health => "healthz",
             Self::Ready => "readyz",
             Self::Metrics => "metrics",
+            Self::Broker => "broker",
             Self::About => "about",
             Self::Other => "other",
         }

@@ -138,6 +138,20 @@ async function walk(words, call) {
     equal([page.Total, row.DeviceName, row.TaskStatus], [1, device, "QUEUED"]);
     done(await call("CancelOTATaskByJob", { JobId: job, CancelQueuedTask: true }));
   });
+  await check(`${words}: a dynamic job for a dynamic group reads back, and its strategy is cancelled`, async () => {
+    const expression = `product_key = "${product}" and name like "dev%"`;
+    const named = { GroupName: `rule_${unique()}`, DynamicGroupExpression: expression };
+    const group = done(await call("CreateDeviceDynamicGroup", named)).Data.GroupId;
+    const members = done(await call("QueryDynamicGroupDevices", { GroupId: group, CurrentPage: 1, PageSize: 10 }));
+    equal(members.Data.SimpleDeviceInfo.map((row) => row.DeviceName), [device]);
+    const of = { ProductKey: product, FirmwareId: firmware, GroupId: group, GroupType: "LINK_PLATFORM_DYNAMIC" };
+    const standing = done(await call("CreateOTADynamicUpgradeJob", { ...of, DynamicMode: 2 })).Data.JobId;
+    const found = done(await call("QueryOTAJob", { JobId: standing })).Data;
+    equal([found.SelectionType, found.DynamicMode, found.TargetSelection, found.GroupId], ["DYNAMIC", 2, "ALL", group]);
+    equal(await refusal(call("CreateOTADynamicUpgradeJob", of)), "iot.ota.DynamicJobExisted");
+    done(await call("CancelOTAStrategyByJob", { JobId: standing }));
+    equal(done(await call("QueryOTAJob", { JobId: standing })).Data.JobStatus, "CANCELED");
+  });
   await check(`${words}: a rule that is broken is told`, async () => {
     const params = { ProductKey: product, FirmwareId: firmware, TargetSelection: "GRAY" };
     const code = await refusal(call("CreateOTAStaticUpgradeJob", params));

@@ -2,6 +2,7 @@
 signing, and the old one; over https at the end."""
 
 import doors
+import dynamic
 import rollouts
 import things
 from callers import NewSdk, OldSdk, all_of, done
@@ -17,7 +18,11 @@ def walk(call, server):
         things.packages,
         rollouts.verification,
         rollouts.kinds,
-        rollouts.dynamic,
+        dynamic.groups,
+        dynamic.modes,
+        dynamic.scopes,
+        dynamic.beside,
+        dynamic.endings,
         rollouts.tasks,
     ):
         guarded(call, part, call, server)

@@ -51,6 +51,17 @@ class Scene:
     def bare(self, n):
         return Bare(self.server, login(self.product, self.devices[n], extra=",_ss=1"))
 
+    def inform(self, bare, n, version="1.0.0"):
+        """The nth device says its version."""
+        equal(bare.code(), 0)
+        topic = f"/ota/device/inform/{self.product}/{self.names[n]}"
+        bare.say(topic, {"id": "1", "params": {"version": version}})
+
+    def add_device(self):
+        self.devices.append(device(self.call, self.product))
+        self.names.append(self.devices[-1][0])
+        return len(self.devices) - 1
+
 
 def verification(call, server):
     words, scene = call.words, Scene(call, server)
@@ -133,30 +144,6 @@ def kinds(call, server):
 def cancel(call, job):
     flags = ("Queued", "Notified", "InProgress", "Unconfirmed")
     done(call("CancelOTATaskByJob", JobId=job, **{f"Cancel{flag}Task": True for flag in flags}))
-
-
-def dynamic(call, server):
-    words, scene = call.words, Scene(call, server)
-    made = scene.firmware()
-    params = dict(FirmwareId=made, ProductKey=scene.product, DynamicMode=1)
-    with check(f"{words}: a dynamic job takes devices of today and of tomorrow"):
-        job = done(call("CreateOTADynamicUpgradeJob", **params))["Data"]["JobId"]
-        found = scene.query(job)
-        equal((found["SelectionType"], found["DynamicMode"], found["TargetSelection"]), ("DYNAMIC", 1, "ALL"))
-        eventually(lambda: len(scene.tasks(job)) == 3, what="three tasks")
-        scene.devices.append(device(call, scene.product))
-        with scene.bare(3) as bare:
-            equal(bare.code(), 0)
-            name = scene.devices[3][0]
-            bare.say(
-                f"/ota/device/inform/{scene.product}/{name}", {"id": "1", "params": {"version": "1.0.0"}}
-            )
-            equal(json.loads(bare.message().payload)["data"]["version"], scene.version)
-    with check(f"{words}: a package has one dynamic job"):
-        refused(call("CreateOTADynamicUpgradeJob", **params), "iot.ota.DynamicJobExisted")
-    with check(f"{words}: its strategy is cancelled"):
-        done(call("CancelOTAStrategyByJob", JobId=job))
-        equal(scene.query(job)["JobStatus"], "CANCELED")
 
 
 def tasks(call, server):

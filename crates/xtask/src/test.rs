@@ -1,47 +1,85 @@
 //! The test command: everything a change must pass, in order, with the time each step took.
 //!
-//! Never installs anything and asks for nothing but a Rust toolchain and a C compiler.
+//! Asks for a Rust toolchain, a C compiler and python3. PostgreSQL, Redis, Mosquitto and an S3-compatible
+//! store are started for the tests that need them, in a folder below `target/`; the first three are installed with
+//! apt-get if this machine has none, the store from PyPI.
 //!
 //! Invariant: the last line is `N passed, N failed`, summed over all test binaries, whatever happened.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::clock::now;
+use crate::services::{Kind, Services};
 use crate::{repo, tidy};
 
 /// Seen by tests that can do a longer run: more seeds, more kills, larger lists.
 const FULL: &str = "OTARIA_TEST_FULL";
 
+/// Where tests that need them find the services.
+const POSTGRES: &str = "OTARIA_TEST_POSTGRES";
+const REDIS: &str = "OTARIA_TEST_REDIS";
+const S3: &str = "OTARIA_TEST_S3";
+const MOSQUITTO: &str = "OTARIA_TEST_MOSQUITTO";
+
 const TESTS: &[&str] = &["test", "--workspace", "--locked", "--no-fail-fast"];
+
+/// Tests that need a service are ignored without one; nothing else may be ignored.
+const WITH_SERVICES: &[&str] = &["--", "--include-ignored"];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
     passed: u64,
     failed: u64,
+    ignored: u64,
 }
 
 /// Runs the steps, up to the first that fails. True if none does.
-pub(crate) fn run(full: bool) -> Result<bool> {
+pub(crate) fn run(full: bool, with_services: bool) -> Result<bool> {
     let root = repo::root()?;
     let mut counts = Counts::default();
-    let repeat = if full {
-        format!("{FULL}=1 cargo {}", TESTS.join(" "))
-    } else {
-        format!("cargo {}", TESTS.join(" "))
-    };
+    let mut services = None;
+    let tests = if with_services { [TESTS, WITH_SERVICES].concat() } else { TESTS.to_vec() };
+    let repeat = if with_services { "cargo xtask test" } else { "cargo xtask test --no-services" };
+    let repeat = if full { format!("{repeat} --full") } else { repeat.to_owned() };
 
-    let ok = step("1/2 tidy: the rules of the house", "cargo xtask tidy", tidy::run)
-        && step(&format!("2/2 {repeat}"), &repeat, || tests(&root, full, &mut counts));
+    let ok = step("1/3 tidy: the rules of the house", "cargo xtask tidy", tidy::run)
+        && step("2/3 services", &repeat, || start(&root, with_services, &mut services))
+        && step(&format!("3/3 cargo {}", tests.join(" ")), &repeat, || {
+            run_tests(&root, &tests, full, services.as_mut(), &mut counts)
+        });
+    drop(services);
     if !ok && counts.failed == 0 {
         // A step that fails without a failed test (a rule, a build) counts as one failure.
         counts.failed = 1;
     }
+    if counts.ignored > 0 {
+        println!(
+            "{} tests were left out: they need PostgreSQL, Redis, Mosquitto or an S3-compatible server",
+            counts.ignored
+        );
+    }
     println!("{} passed, {} failed", counts.passed, counts.failed);
     Ok(ok)
+}
+
+fn start(root: &Path, wanted: bool, services: &mut Option<Services>) -> Result<bool> {
+    if !wanted {
+        println!(
+            "--no-services: tests that need PostgreSQL, Redis, Mosquitto or an S3-compatible server are left out"
+        );
+        return Ok(true);
+    }
+    let started = services.insert(Services::start(root, &[Kind::Postgres, Kind::Redis, Kind::Mosquitto])?);
+    println!("{POSTGRES}={}", started.postgres()?.url());
+    println!("{REDIS}={}", started.redis()?.url());
+    println!("{MOSQUITTO}={}", started.mosquitto()?.address);
+    println!("{S3}={}", started.start_moto(root)?.url());
+    println!("their logs: {}", started.logs().display());
+    Ok(true)
 }
 
 /// Announces a step, runs it and says how it went; on failure also how to repeat it alone.
@@ -62,11 +100,27 @@ fn step(title: &str, repeat: &str, work: impl FnOnce() -> Result<bool>) -> bool 
     false
 }
 
-fn tests(root: &Path, full: bool, counts: &mut Counts) -> Result<bool> {
+fn run_tests(
+    root: &Path,
+    tests: &[&str],
+    full: bool,
+    services: Option<&mut Services>,
+    counts: &mut Counts,
+) -> Result<bool> {
     let mut cargo = repo::cargo(root);
-    cargo.args(TESTS).stdout(Stdio::piped());
+    cargo
+        .args(tests)
+        .env_remove(POSTGRES)
+        .env_remove(REDIS)
+        .env_remove(S3)
+        .env_remove(MOSQUITTO)
+        .stdout(Stdio::piped());
     if full {
         cargo.env(FULL, "1");
+    }
+    if let Some(services) = services {
+        cargo.env(POSTGRES, services.postgres()?.url()).env(REDIS, services.redis()?.url());
+        cargo.env(S3, services.moto()?.url()).env(MOSQUITTO, services.mosquitto()?.address.to_string());
     }
     let mut child = cargo.spawn().context("cannot run cargo test")?;
 
@@ -85,6 +139,7 @@ fn tests(root: &Path, full: bool, counts: &mut Counts) -> Result<bool> {
         if let Some(more) = result(&text) {
             counts.passed += more.passed;
             counts.failed += more.failed;
+            counts.ignored += more.ignored;
         }
         if let Some(name) = failed_test(&text) {
             failures.push(name.to_owned());
@@ -102,7 +157,7 @@ fn tests(root: &Path, full: bool, counts: &mut Counts) -> Result<bool> {
 fn result(line: &str) -> Option<Counts> {
     let rest = line.strip_prefix("test result:")?;
     let before = |word: &str| rest.split_once(word)?.0.rsplit([' ', '.']).next()?.parse().ok();
-    Some(Counts { passed: before(" passed")?, failed: before(" failed")? })
+    Some(Counts { passed: before(" passed")?, failed: before(" failed")?, ignored: before(" ignored")? })
 }
 
 /// Reads `test some::name ... FAILED`.
@@ -111,22 +166,16 @@ fn failed_test(line: &str) -> Option<&str> {
     outcome.contains("FAILED").then_some(name)
 }
 
-/// The one clock of this crate: how long a step took.
-#[expect(clippy::disallowed_methods, reason = "a helper beside the product; nobody replays it")]
-fn now() -> Instant {
-    Instant::now()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn results_are_read_with_and_without_colours() {
-        let plain = "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.01s\n";
-        assert_eq!(result(plain), Some(Counts { passed: 12, failed: 0 }));
+        let plain = "test result: ok. 12 passed; 0 failed; 4 ignored; 0 measured; 3 filtered out; finished in 0.01s\n";
+        assert_eq!(result(plain), Some(Counts { passed: 12, failed: 0, ignored: 4 }));
         let coloured = "test result: \u{1b}[31mFAILED\u{1b}(B\u{1b}[m. 1 passed; 27 failed; 0 ignored\n";
-        assert_eq!(result(coloured), Some(Counts { passed: 1, failed: 27 }));
+        assert_eq!(result(coloured), Some(Counts { passed: 1, failed: 27, ignored: 0 }));
         for other in ["test result_is_read ... ok\n", "running 3 tests\n", "test result:\n", ""] {
             assert_eq!(result(other), None);
         }

@@ -1,6 +1,7 @@
 //! The gateway from outside, met by a third party's MQTT client and by hostile sockets.
 
 mod acl;
+mod broker;
 mod client;
 mod contract;
 mod downloads;

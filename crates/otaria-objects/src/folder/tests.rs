@@ -127,6 +127,32 @@ async fn a_crash_leaves_only_what_the_next_start_sweeps() {
 }
 
 #[tokio::test]
+async fn beside_other_processes_only_uploads_that_rest_are_swept() {
+    let (_dir, objects) = folder().await;
+    let hour = Duration::from_secs(3_600);
+    let mut uploads = Vec::new();
+    for key in ["package/dead.bin", "package/living.bin"] {
+        let mut upload = objects.begin(key).await.unwrap();
+        upload.write(Bytes::from_static(b"half")).await.unwrap();
+        uploads.push(upload);
+    }
+    let living = uploads.pop().unwrap();
+    std::mem::forget(uploads);
+    put(&objects, "package/old.bin", b"whole").await;
+    for name in ["package/dead.bin#1", "package/old.bin"] {
+        let file = fs::OpenOptions::new().write(true).open(objects.folder.join(name)).unwrap();
+        let changed = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(changed - 2 * hour).unwrap();
+    }
+    // Somebody asks for the time just now.
+    fs::write(objects.folder.join("clock#0"), "").unwrap();
+
+    assert_eq!(objects.sweep_abandoned(hour).await.unwrap(), 1);
+    living.finish().await.unwrap();
+    assert_eq!(files(&objects.folder), ["clock#0", "living.bin", "old.bin"]);
+}
+
+#[tokio::test]
 async fn two_uploads_of_one_key_do_not_mix() {
     let (_dir, objects) = folder().await;
     let mut first = objects.begin("a").await.unwrap();

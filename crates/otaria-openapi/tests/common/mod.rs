@@ -86,6 +86,15 @@ impl World {
     }
 
     pub(crate) async fn with(limits: Limits, tls: Option<Tls>) -> Self {
+        Self::of(limits, tls, |face| face).await
+    }
+
+    /// A face that is changed before it is served.
+    pub(crate) async fn with_face(change: impl FnOnce(HttpFace) -> HttpFace) -> Self {
+        Self::of(Limits::default(), None, change).await
+    }
+
+    async fn of(limits: Limits, tls: Option<Tls>, change: impl FnOnce(HttpFace) -> HttpFace) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let objects = FolderObjects::open(folder.path()).await.unwrap();
         for (key, bytes) in [("large", large()), ("small", b"0123456789".to_vec()), ("empty", Vec::new())] {
@@ -112,6 +121,7 @@ impl World {
             grpc: "127.0.0.1:50051".into(),
             api: None,
         });
+        let face = change(face);
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

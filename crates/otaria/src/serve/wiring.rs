@@ -13,7 +13,7 @@ use otaria_engine::auth::StoreAuth;
 use otaria_engine::ownership::Owner;
 use otaria_engine::{Commands, Deps, Shell};
 use otaria_mqtt::{Gateway, GatewayConfig, Ports, TlsConfig};
-use otaria_objects::FolderObjects;
+use otaria_objects::Users;
 use otaria_openapi::{ApiParts, Check, FaceParts, HttpFace, StorePackages, StoreRejects};
 use otaria_ports::clock::Clock;
 use otaria_ports::ids::Ids;
@@ -294,11 +294,8 @@ async fn end<T: 'static>(mut tasks: JoinSet<T>, what: &'static str) {
 /// Where packages and lists lie.
 async fn open_objects(config: &Config, folder: &Folder) -> anyhow::Result<Arc<dyn Objects>> {
     let place = config.objects.url.clone().unwrap_or_else(|| folder.objects().display().to_string());
-    let objects = FolderObjects::open(place).await.context("opening the objects")?;
-    if !config.is_clustered() {
-        objects.sweep_unfinished().await.context("sweeping unfinished uploads")?;
-    }
-    Ok(Arc::new(objects))
+    let users = if config.is_clustered() { Users::Several } else { Users::One };
+    otaria_objects::open(&place, users).await.context("opening the objects")
 }
 
 /// What download links begin with.

@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("otaria-store", &["otaria-core", "otaria-ports"]),
     ("otaria-mqtt", &["otaria-core", "otaria-ports"]),
     ("otaria-objects", &["otaria-core", "otaria-ports"]),
+    ("otaria-redis", &["otaria-core", "otaria-ports"]),
     ("otaria-proto", &[]),
     ("otaria-api", &["otaria-core", "otaria-ports", "otaria-engine", "otaria-proto"]),
     ("otaria-openapi", &["otaria-core", "otaria-ports", "otaria-engine"]),
@@ -34,15 +35,18 @@ const HOMES: &[Home] = &[
     Home { dependency: "sqlx*", of: &["otaria-store"] },
     Home { dependency: "libsqlite3-sys", of: &["otaria-store"] },
     Home { dependency: "rumqttd", of: &["otaria-mqtt"] },
-    // The simulated devices of `otaria fleet` and `otaria demo`.
-    Home { dependency: "rumqttc", of: &["otaria"] },
+    Home { dependency: "redis", of: &["otaria-redis"] },
+    Home { dependency: "postcard", of: &["otaria-redis"] },
+    // The client of a broker that is not ours; the simulated devices of `otaria fleet` and `otaria demo`.
+    Home { dependency: "rumqttc", of: &["otaria-mqtt", "otaria"] },
     // The binary wires the server and holds the client of its operator commands.
     Home { dependency: "tonic*", of: &["otaria-api", "otaria-proto", "otaria"] },
     Home { dependency: "prost*", of: &["otaria-api", "otaria-proto", "otaria"] },
     Home { dependency: "protox", of: &["otaria-proto"] },
     Home { dependency: "axum*", of: &["otaria-openapi", "otaria"] },
     Home { dependency: "hyper*", of: &["otaria-openapi", "otaria"] },
-    Home { dependency: "reqwest", of: &["otaria"] },
+    // Below object_store it needs to be told which TLS it has.
+    Home { dependency: "reqwest", of: &["otaria", "otaria-objects"] },
     Home { dependency: "object_store", of: &["otaria-objects"] },
     Home { dependency: "tokio-cron-scheduler", of: &["otaria"] },
     Home { dependency: "governor", of: &["otaria", "otaria-mqtt"] },

@@ -14,7 +14,6 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("XXX:", "say it in a sentence, or open an issue"),
     ("todo!(", "write it, or answer an error that names what is not served yet"),
     ("unimplemented!(", "write it, or answer an error that names what is not served yet"),
-    ("#[ignore", "a long run belongs behind `cargo xtask test --full`; a broken test is repaired or removed"),
     ("should_panic", "assert on the error that comes back"),
     ("<<<<<<< ", "finish the merge"),
     (">>>>>>> ", "finish the merge"),
@@ -26,6 +25,25 @@ const EXEMPT: &[&str] = &["crates/xtask/src/tidy/words.rs", "Cargo.lock", "LICEN
 /// Lines of Rust above which a file is hard to read in one go. Most files stay under 200.
 const LINES_MAX: usize = 500;
 
+/// A test is ignored for one reason only, and then the test command runs it.
+const IGNORE: &str = "#[ignore";
+const IGNORE_REASONS: &[&str] =
+    &["PostgreSQL", "Redis", "PostgreSQL and Redis", "an S3-compatible server", "Mosquitto"];
+/// A macro takes the reason from whoever uses it.
+const IGNORE_OF_A_MACRO: &str = "#[ignore = $why]";
+const IGNORE_ADVICE: &str = "say `#[ignore = \"needs PostgreSQL: cargo xtask test runs it\"]` (or Redis, or PostgreSQL and Redis); \
+     a long run belongs behind `cargo xtask test --full`; a broken test is repaired or removed";
+
+fn waits_for_a_service(text: &str) -> bool {
+    if text.starts_with(IGNORE_OF_A_MACRO) {
+        return true;
+    }
+    let says = |service: &&str| {
+        text.starts_with(&format!("{IGNORE} = \"needs {service}: cargo xtask test runs it\"]"))
+    };
+    IGNORE_REASONS.iter().any(says)
+}
+
 pub(super) fn check(repo: &Repo) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in repo.files.iter().filter(|file| !EXEMPT.contains(&file.path.as_str())) {
@@ -35,6 +53,14 @@ pub(super) fn check(repo: &Repo) -> Vec<Finding> {
                 error(RULE, (&file.path, line_of(text, at)), format!("`{}`", word.trim_end()), *advice)
             }));
         }
+    }
+
+    for (path, text) in repo.rust().filter(|(path, _)| !EXEMPT.contains(path)) {
+        findings.extend(
+            words(text, IGNORE)
+                .filter(|at| !waits_for_a_service(&text[*at..]))
+                .map(|at| error(RULE, (path, line_of(text, at)), format!("`{IGNORE}`"), IGNORE_ADVICE)),
+        );
     }
 
     for (path, text) in repo.rust() {
@@ -63,6 +89,18 @@ mod tests {
         for (word, _) in FORBIDDEN {
             let text = format!("a line\nanother {word} line\n");
             assert_eq!(places(&check(&files(&[("deploy/a.md", &text)]))), ["deploy/a.md:2 words"], "{word}");
+        }
+    }
+
+    #[test]
+    fn only_a_test_that_needs_a_service_is_ignored() {
+        let found = |attribute: &str| check(&files(&[("a.rs", attribute)])).len();
+        assert_eq!(found("#[ignore = \"needs PostgreSQL: cargo xtask test runs it\"]"), 0);
+        assert_eq!(found("#[ignore = \"needs PostgreSQL and Redis: cargo xtask test runs it\"]"), 0);
+        for other in
+            ["#[ignore]", "#[ignore = \"slow\"]", "#[ignore = \"needs a rest: cargo xtask test runs it\"]"]
+        {
+            assert_eq!(found(other), 1, "{other}");
         }
     }
 

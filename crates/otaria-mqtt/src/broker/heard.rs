@@ -1,0 +1,120 @@
+//! Who was heard on the broker lately, and under which session.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use otaria_core::door::{Downlink, Own, SessionSeq};
+use otaria_core::ids::{DeviceId, DeviceName, ProductKey};
+use otaria_core::time::Timestamp;
+use parking_lot::Mutex;
+
+pub(super) type Names = (ProductKey, DeviceName);
+
+/// A device that informs its version this soon after its session began has not connected again: it informs
+/// several modules, or the version that it was just updated to.
+const SESSION_MIN: Duration = Duration::from_secs(60);
+
+/// Devices that count as connected.
+#[derive(Default)]
+pub(crate) struct Heard(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    devices: HashMap<DeviceId, Contact>,
+    by_name: HashMap<Names, DeviceId>,
+}
+
+struct Contact {
+    session: SessionSeq,
+    names: Names,
+    /// Reports in this session.
+    reports: u32,
+    began: Timestamp,
+    last: Timestamp,
+}
+
+/// What a device's word belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) device: DeviceId,
+    pub(super) session: SessionSeq,
+    /// Counts the reports of the session from 1 on.
+    pub(super) n: u32,
+}
+
+impl Heard {
+    /// Notes a word of a device; `None` when a session has to be begun first.
+    pub(super) fn word(&self, names: &Names, is_version: bool, now: Timestamp) -> Option<Known> {
+        let mut inner = self.0.lock();
+        let device = *inner.by_name.get(names)?;
+        let contact = inner.devices.get_mut(&device)?;
+        if is_version && now.since(contact.began) >= SESSION_MIN {
+            return None;
+        }
+        contact.last = now;
+        contact.reports = contact.reports.saturating_add(1);
+        Some(Known { device, session: contact.session, n: contact.reports })
+    }
+
+    /// Begins a session.
+    pub(super) fn enter(&self, device: DeviceId, names: Names, session: SessionSeq, now: Timestamp) {
+        let mut inner = self.0.lock();
+        inner.by_name.insert(names.clone(), device);
+        inner.devices.insert(device, Contact { session, names, reports: 0, began: now, last: now });
+    }
+
+    pub(super) fn session(&self, device: DeviceId) -> Option<SessionSeq> {
+        self.0.lock().devices.get(&device).map(|contact| contact.session)
+    }
+
+    /// The topic of a device's notices, while it counts as connected.
+    pub(super) fn topic(&self, device: DeviceId) -> Option<String> {
+        let inner = self.0.lock();
+        let (product_key, device_name) = &inner.devices.get(&device)?.names;
+        let own = Own { product_key: product_key.as_str(), device_name: device_name.as_str() };
+        Some(Downlink::Upgrade.topic(own))
+    }
+
+    /// Forgets a device; returns its session.
+    pub(super) fn leave(&self, device: DeviceId) -> Option<SessionSeq> {
+        let mut inner = self.0.lock();
+        let contact = inner.devices.remove(&device)?;
+        inner.by_name.remove(&contact.names);
+        Some(contact.session)
+    }
+
+    /// Forgets whoever said nothing since then.
+    pub(super) fn leave_since(&self, last: Timestamp) -> Vec<(DeviceId, SessionSeq)> {
+        let mut inner = self.0.lock();
+        let gone: Vec<(DeviceId, Contact)> =
+            inner.devices.extract_if(|_, contact| contact.last <= last).collect();
+        for (_, contact) in &gone {
+            inner.by_name.remove(&contact.names);
+        }
+        gone.into_iter().map(|(device, contact)| (device, contact.session)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use otaria_core::shard::Shard;
+
+    use super::*;
+
+    #[test]
+    fn a_version_begins_a_session_but_not_twice_in_a_minute() {
+        let (heard, device) = (Heard::default(), DeviceId::new(Shard(1), 1));
+        let names = (ProductKey::parse("a1product").unwrap(), DeviceName::parse("dev").unwrap());
+        let at = |seconds: u64| Timestamp::EPOCH + Duration::from_secs(seconds);
+        assert_eq!(heard.word(&names, true, at(0)), None, "nobody knows it");
+        heard.enter(device, names.clone(), SessionSeq(7), at(0));
+        let known = |n| Some(Known { device, session: SessionSeq(7), n });
+        assert_eq!(heard.word(&names, true, at(0)), known(1));
+        assert_eq!(heard.word(&names, true, at(59)), known(2));
+        assert_eq!(heard.word(&names, false, at(100)), known(3));
+        assert_eq!(heard.word(&names, true, at(100)), None, "it came back");
+        assert_eq!(heard.leave_since(at(99)), []);
+        assert_eq!(heard.leave_since(at(100)), [(device, SessionSeq(7))]);
+        assert_eq!(heard.word(&names, false, at(101)), None);
+    }
+}
