@@ -225,9 +225,8 @@ impl Dispatcher {
         }
         for task in tasks {
             let (device, job, status) = (task.key.device, task.key.job, task.state.status());
-            let pushable = facts
-                .get(&job)
-                .is_some_and(|facts| may_push(facts, status) && pushes_left(facts, &task));
+            let pushable =
+                facts.get(&job).is_some_and(|facts| may_push(facts, status) && pushes_left(facts, &task));
             if pushable && owned.shards.epochs.contains_key(&device.shard()) {
                 let is_told = self.online.is_told(device, job);
                 if let Some(at) = self.ready.entry(job).or_default().add(task, is_told, now) {

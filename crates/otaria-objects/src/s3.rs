@@ -99,7 +99,9 @@ impl S3Objects {
     /// `environment` are variables of any names; those that begin with `AWS_` say where the store is and who
     /// asks: `AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
     /// `AWS_SESSION_TOKEN`, `AWS_VIRTUAL_HOSTED_STYLE_REQUEST`, and `AWS_ALLOW_HTTP`, without which an
-    /// endpoint has to be `https`. Without keys, those of the machine's or the pod's role are used.
+    /// endpoint has to be `https`. Certificates are checked against the system's authorities, or those of the
+    /// file that the process's `SSL_CERT_FILE` names. Without keys, those of the machine's or the pod's role are
+    /// used.
     ///
     /// # Errors
     /// When the URL or a variable cannot be used.

@@ -22,7 +22,7 @@ fn hook() -> BrokerHook {
         let device = DeviceId::new(Shard(1), n);
         (names, DeviceCredential { device, account: AccountNo(1), enabled, secret: SECRET.into() })
     };
-    let devices = HashMap::from([device("one", 1, true), device("shut", 2, false)]);
+    let devices = HashMap::from([device("dev_one", 1, true), device("dev_shut", 2, false)]);
     let auth = Arc::new(FixedAuth { devices, ..FixedAuth::default() });
     BrokerHook { auth, bridge: ("otaria".into(), "bridge secret".into()) }
 }
@@ -67,13 +67,15 @@ async fn connects(world: &World, user: &str, password: &str, client_id: &str) ->
 async fn who_proves_its_secret_comes_in_and_nobody_else() {
     let world = world().await;
     let password = |user: &str| ConnectClaim::parse(CLIENT_ID, user).unwrap().password(SECRET.as_bytes());
-    assert!(connects(&world, "one&a1pk", &password("one&a1pk"), CLIENT_ID).await);
-    assert!(!connects(&world, "one&a1pk", &password("one&a1pk"), "other|signmethod=hmacsha256|").await);
-    assert!(!connects(&world, "one&a1pk", "", CLIENT_ID).await);
-    assert!(!connects(&world, "shut&a1pk", &password("shut&a1pk"), CLIENT_ID).await);
-    assert!(!connects(&world, "none&a1pk", &password("none&a1pk"), CLIENT_ID).await);
-    let none = ConnectClaim::parse(CLIENT_ID, "none&a1pk").unwrap().password(b"");
-    assert!(!connects(&world, "none&a1pk", &none, CLIENT_ID).await, "no secret is no proof");
+    assert!(connects(&world, "dev_one&a1pk", &password("dev_one&a1pk"), CLIENT_ID).await);
+    assert!(
+        !connects(&world, "dev_one&a1pk", &password("dev_one&a1pk"), "other|signmethod=hmacsha256|").await
+    );
+    assert!(!connects(&world, "dev_one&a1pk", "", CLIENT_ID).await);
+    assert!(!connects(&world, "dev_shut&a1pk", &password("dev_shut&a1pk"), CLIENT_ID).await);
+    assert!(!connects(&world, "dev_none&a1pk", &password("dev_none&a1pk"), CLIENT_ID).await);
+    let none = ConnectClaim::parse(CLIENT_ID, "dev_none&a1pk").unwrap().password(b"");
+    assert!(!connects(&world, "dev_none&a1pk", &none, CLIENT_ID).await, "no secret is no proof");
     assert!(!connects(&world, "somebody", "bridge secret", "x").await);
     assert!(connects(&world, "otaria", "bridge secret", "otaria-up").await);
     assert!(!connects(&world, "otaria", "bridge secre", "otaria-up").await);
@@ -83,9 +85,19 @@ async fn who_proves_its_secret_comes_in_and_nobody_else() {
 #[tokio::test]
 async fn a_device_has_its_own_topics_and_no_others() {
     let world = world().await;
-    let own = ["/ota/device/inform/a1pk/one", "/sys/a1pk/one/thing/ota/firmware/get", "/a1pk/one/user/x"];
-    let foreign =
-        ["/ota/device/inform/a1pk/two", "/ota/device/upgrade/+/+", "#", "/sys/a1pk/+/thing/#", "$SYS/#", ""];
+    let own = [
+        "/ota/device/inform/a1pk/dev_one",
+        "/sys/a1pk/dev_one/thing/ota/firmware/get",
+        "/a1pk/dev_one/user/x",
+    ];
+    let foreign = [
+        "/ota/device/inform/a1pk/dev_two",
+        "/ota/device/upgrade/+/+",
+        "#",
+        "/sys/a1pk/+/thing/#",
+        "$SYS/#",
+        "",
+    ];
     for (topics, expected) in [(&own[..], true), (&foreign[..], false)] {
         for topic in topics {
             for how in [
@@ -96,18 +108,18 @@ async fn a_device_has_its_own_topics_and_no_others() {
                 ("acc", "3"),
                 ("acc", "4"),
             ] {
-                let asked = [("username", "one&a1pk"), ("topic", topic), how];
+                let asked = [("username", "dev_one&a1pk"), ("topic", topic), how];
                 assert_eq!(allowed(&world, "/mqtt/acl", &asked).await, expected, "{topic} {how:?}");
             }
         }
     }
-    let wild = [("username", "one&a1pk"), ("topic", "/sys/a1pk/one/#")];
+    let wild = [("username", "dev_one&a1pk"), ("topic", "/sys/a1pk/dev_one/#")];
     assert!(allowed(&world, "/mqtt/acl", &[wild[0], wild[1], ("action", "subscribe")]).await);
     assert!(!allowed(&world, "/mqtt/acl", &[wild[0], wild[1], ("action", "publish")]).await);
     let bridge = [("username", "otaria"), ("topic", "/ota/device/inform/+/+"), ("action", "subscribe")];
     assert!(allowed(&world, "/mqtt/acl", &bridge).await);
     for odd in [("acc", "0"), ("acc", "8"), ("acc", "x"), ("action", "all"), ("other", "")] {
-        for user in ["one&a1pk", "otaria"] {
+        for user in ["dev_one&a1pk", "otaria"] {
             assert!(
                 !allowed(&world, "/mqtt/acl", &[("username", user), ("topic", own[0]), odd]).await,
                 "{odd:?}"
@@ -122,7 +134,8 @@ async fn what_is_no_question_gets_no_verdict() {
     assert_eq!(post(&world, "/mqtt/auth", "application/json", "{\"username\":").await.0, 400);
     assert_eq!(post(&world, "/mqtt/acl", "application/json", &"x".repeat(17 * 1024)).await.0, 400);
     // Numbers as mosquitto-go-auth writes them.
-    let asked = r#"{"username":"one&a1pk","topic":"/ota/device/inform/a1pk/one","clientid":"x","acc":2}"#;
+    let asked =
+        r#"{"username":"dev_one&a1pk","topic":"/ota/device/inform/a1pk/dev_one","clientid":"x","acc":2}"#;
     assert!(post(&world, "/mqtt/acl", "application/json", asked).await.1.contains("\"Ok\":true"));
 }
 

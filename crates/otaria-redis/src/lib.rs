@@ -27,6 +27,12 @@
 //! `min-replicas-to-write 1` and `min-replicas-max-lag 1` where replicas are promoted, which ends it within
 //! seconds.
 //!
+//! # What Redis needs
+//!
+//! Redis 7 or Valkey, with `maxmemory-policy noeviction`. Files are of no use to it (`save ""`, `appendonly no`):
+//! whatever a restart brings back counts as lost, and everything is built up again within seconds. Where users
+//! are limited by ACLs, this one needs the prefix's keys and channels, and `INFO` and `TIME` also in scripts.
+//!
 //! # Clusters
 //!
 //! All keys of one script lie in one hash tag, so a Redis Cluster works. It has a server, and so an

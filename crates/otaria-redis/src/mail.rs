@@ -31,15 +31,8 @@ impl GatewayMail {
     pub async fn start(link: &RedisLink, hub: &Hub, presence: Arc<RedisPresence>, local: Arc<dyn Pusher>) {
         let own = hub.listen(link.keys().to_gateway(link.process())).await;
         let all = hub.listen(link.keys().to_gateways()).await;
-        for heard in [own, all] {
-            let postman = Postman {
-                link: link.downgrade(),
-                presence: Arc::clone(&presence),
-                local: Arc::clone(&local),
-                offers: VecDeque::new(),
-            };
-            tokio::spawn(postman.run(heard));
-        }
+        let postman = Postman { link: link.downgrade(), presence, local, offers: VecDeque::new() };
+        tokio::spawn(postman.run(own, all));
     }
 }
 
@@ -50,29 +43,60 @@ struct Postman {
     offers: VecDeque<Arc<Offer>>,
 }
 
+/// What was heard, if it can be read.
+fn open(heard: Heard) -> Option<Mail> {
+    match heard {
+        Heard::Message(bytes) => wire::unpack(&bytes),
+        // A lost notice is delivered again by its deadline, and a lost fence or close was waited for.
+        Heard::Gap => None,
+    }
+}
+
+fn told(result: Result<(), Unavailable>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "the gateway did not take its mail");
+    }
+}
+
 impl Postman {
-    async fn run(mut self, mut heard: mpsc::Receiver<Heard>) {
-        while let Some(heard) = heard.recv().await {
-            let mail = match heard {
-                Heard::Message(bytes) => wire::unpack::<Mail>(&bytes),
-                // A lost notice is delivered again by its deadline, and a lost fence or close was waited for.
-                Heard::Gap => None,
+    /// Orders to all gateways come first: what one process told in this order is taken in it, a fence before
+    /// the notices that were sent after it. And they never wait for notices that the local pusher is slow to
+    /// take.
+    async fn run(mut self, mut own: mpsc::Receiver<Heard>, mut all: mpsc::Receiver<Heard>) {
+        loop {
+            let mail = tokio::select! {
+                biased;
+                heard = all.recv() => heard.map(open),
+                heard = own.recv() => heard.map(open),
             };
-            let Some(mail) = mail else { continue };
-            if let Err(error) = self.hand_over(mail).await {
-                tracing::warn!(error = %error, "the gateway did not take its mail");
+            match mail {
+                None => return,
+                Some(None) => {}
+                Some(Some(Mail::Notices { offers, notices })) => {
+                    let mut notices = wire::read_notices(offers, notices);
+                    metrics::counter!("otaria_redis_notices_heard_total").increment(notices.len() as u64);
+                    self.share_offers(&mut notices);
+                    let mut sending = self.local.send(notices);
+                    loop {
+                        tokio::select! {
+                            biased;
+                            Some(heard) = all.recv() => {
+                                if let Some(order) = open(heard) {
+                                    told(self.obey(order).await);
+                                }
+                            }
+                            sent = &mut sending => break told(sent),
+                        }
+                    }
+                }
+                Some(Some(order)) => told(self.obey(order).await),
             }
         }
     }
 
-    async fn hand_over(&mut self, mail: Mail) -> Result<(), Unavailable> {
-        match mail {
-            Mail::Notices { offers, notices } => {
-                let mut notices = wire::read_notices(offers, notices);
-                metrics::counter!("otaria_redis_notices_heard_total").increment(notices.len() as u64);
-                self.share_offers(&mut notices);
-                self.local.send(notices).await
-            }
+    async fn obey(&self, order: Mail) -> Result<(), Unavailable> {
+        match order {
+            Mail::Notices { offers, notices } => self.local.send(wire::read_notices(offers, notices)).await,
             Mail::Fence { job, fence } => self.local.fence(JobNo(job), fence).await,
             Mail::Epoch { shard, epoch } => self.local.epoch(Shard(shard), epoch).await,
             Mail::Close { device, ask, from } => {

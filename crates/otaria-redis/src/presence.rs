@@ -14,8 +14,9 @@
 //! # Who may be wrong, and for how long
 //!
 //! A gateway that gave no sign of life for five seconds counts as offline with all its devices. Gateways look
-//! after what is said of them: everything at once after a loss, and a few shards each second otherwise, so
-//! that writes that a failover lost are there again within half a minute, with their numbers.
+//! after what is said of them: they write what is missing, everything at once after a loss and a few shards
+//! each second otherwise, so that writes that a failover lost are there again within half a minute, with their
+//! numbers. And within half a minute after a loss they take out what an older state says too much.
 //!
 //! Invariant: the record is changed first and its log is read afterwards, so whoever follows a shard from
 //! before it reads its devices misses nobody.
@@ -70,7 +71,7 @@ struct Scripts {
     connect: Lua,
     leave: Lua,
     announce: Lua,
-    disown: Lua,
+    claims: Lua,
     view: Lua,
 }
 
@@ -81,7 +82,7 @@ impl Scripts {
             connect: lua(include_str!("presence/connect.lua")),
             leave: lua(include_str!("presence/leave.lua")),
             announce: lua(include_str!("presence/announce.lua")),
-            disown: lua(include_str!("presence/disown.lua")),
+            claims: lua(include_str!("presence/claims.lua")),
             view: lua(include_str!("presence/view.lua")),
         }
     }
@@ -150,6 +151,11 @@ fn read_at(entry: &str) -> Option<At> {
 }
 
 impl Inner {
+    /// The shared clock's time, as session numbers count it.
+    fn now(&self) -> i64 {
+        self.clock.now().millis().saturating_mul(1_000)
+    }
+
     /// What is recorded of devices, in the order asked, whether or not their gateways live.
     async fn recorded(&self, devices: &[DeviceId]) -> Result<Vec<Option<At>>, Unavailable> {
         let mut by_shard: BTreeMap<Shard, Vec<usize>> = BTreeMap::new();
@@ -216,16 +222,14 @@ impl Presence for RedisPresence {
     async fn connect(&self, device: DeviceId) -> Result<Connected, Unavailable> {
         let Self(inner) = self;
         let keys = inner.link.keys().shard(device.shard());
-        let call =
-            inner.scripts.connect.call(&keys).arg(device.0).arg(inner.link.process()).arg(
-                inner.greatest.load(Ordering::SeqCst).max(inner.clock.now().millis().saturating_mul(1_000)),
-            );
+        let passed = inner.greatest.load(Ordering::SeqCst).max(inner.now());
+        let call = inner.scripts.connect.call(&keys).arg(device.0).arg(inner.link.process()).arg(passed);
         let answer: Result<(i64, String, i64), _> = inner.link.run(&call, "beginning a session").await;
         let (session, older_at, older) = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 // It may have been recorded.
-                inner.sessions.lock().doubt(device);
+                inner.sessions.lock().doubt(device, inner.now());
                 return Err(error);
             }
         };
@@ -241,7 +245,7 @@ impl Presence for RedisPresence {
         self.0.sessions.lock().leave(device, session);
         let left = self.0.leave(device, session).await;
         if left.is_err() {
-            self.0.sessions.lock().doubt(device);
+            self.0.sessions.lock().doubt(device, self.0.now());
         }
         left
     }

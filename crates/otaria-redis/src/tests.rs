@@ -1,9 +1,9 @@
 //! What needs a server: each test has names of its own on the shared one, or a server of its own.
 
-mod bench;
 mod bus;
 mod clock;
 mod cluster;
+mod contract;
 mod events;
 mod link;
 mod notices;
@@ -59,6 +59,12 @@ async fn until<F: Future<Output = bool>>(most: Duration, mut holds: impl FnMut()
     }
 }
 
+/// A port that nobody listens on. Nodes of a cluster also take the one 10,000 above.
+fn free_port() -> u16 {
+    let any = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    std::iter::repeat_with(any).find(|port| *port < 55_000).unwrap()
+}
+
 /// A server of one's own; it ends with the value.
 struct Server {
     folder: tempfile::TempDir,
@@ -69,7 +75,7 @@ struct Server {
 
 impl Server {
     async fn start(args: &[&str]) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         let mut server = Self { folder: tempfile::tempdir().unwrap(), port, args, child: None };
         server.run().await;
@@ -83,13 +89,13 @@ impl Server {
         let watched = format!("sentinel monitor it 127.0.0.1 {} 1", leader.port);
         let times = "sentinel down-after-milliseconds it 500\nsentinel failover-timeout it 5000";
         std::fs::write(&file, format!("{watched}\n{times}\n")).unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let mut command = Command::new("redis-server");
         command.arg(&file).args(["--sentinel", "--port", &port.to_string()]).current_dir(folder.path());
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
         let address = ("127.0.0.1", port);
         let listens = || async move { tokio::net::TcpStream::connect(address).await.is_ok() };
-        until(Duration::from_secs(5), listens).await;
+        until(Duration::from_secs(10), listens).await;
         Self { folder, port, args: Vec::new(), child: Some(child) }
     }
 
@@ -102,7 +108,7 @@ impl Server {
         self.child = Some(child.expect("redis-server is in the path"));
         let address = ("127.0.0.1", self.port);
         until(
-            Duration::from_secs(5),
+            Duration::from_secs(10),
             || async move { tokio::net::TcpStream::connect(address).await.is_ok() },
         )
         .await;

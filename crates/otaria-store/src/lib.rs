@@ -1,8 +1,12 @@
-//! The store on SQLite: one file holds everything that must survive. Implements `otaria_ports::store`; never decides what a job or task becomes, never reads the clock, and
+//! The store: everything that must survive, in one SQLite file, or in a PostgreSQL database that several processes
+//! share. Implements `otaria_ports::store`; never decides what a job or task becomes, never reads the clock, and
 //! knows nothing of pace, presence or the wire.
 //!
-//! Invariant: only the writer task writes, one transaction at a time, and a caller hears of success only
-//! after the commit reached the disk.
+//! What both have is written once: how rows become values (`rows`), what follows from them, and the statements
+//! that are the same in both (`sql`). What differs lies beside it: SQLite's in this folder and `sqlite`,
+//! PostgreSQL's in `postgres`.
+//!
+//! Invariant: a caller hears of success only after the commit reached the disk.
 
 mod accounts;
 mod applies;

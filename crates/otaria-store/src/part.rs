@@ -111,11 +111,12 @@ pub(crate) async fn remember_deleted(tx: &mut Tx, device: DeviceId) -> Result<()
     remember(tx, &asking, &all_of(product, device, &versions, &asking)).await
 }
 
-/// A device's product, and its versions by module.
-pub(crate) fn versions_of(
-    rows: &[impl Columns],
-) -> Result<Option<(i64, BTreeMap<String, String>)>, StoreError> {
-    let mut versions: BTreeMap<String, String> = BTreeMap::new();
+/// Versions by module.
+type Versions = BTreeMap<String, String>;
+
+/// A device's product, and its versions.
+pub(crate) fn versions_of(rows: &[impl Columns]) -> Result<Option<(i64, Versions)>, StoreError> {
+    let mut versions = Versions::new();
     let mut product = None;
     for row in rows {
         let of = Of { table: "device", row };
@@ -131,7 +132,7 @@ pub(crate) fn versions_of(
 pub(crate) fn all_of<'v>(
     product: i64,
     device: DeviceId,
-    versions: &'v BTreeMap<String, String>,
+    versions: &'v Versions,
     asking: &'v [Asking],
 ) -> Vec<Lost<'v>> {
     let lost = |asking: &'v Asking| {

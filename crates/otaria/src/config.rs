@@ -75,7 +75,11 @@ impl TryFrom<Vec<String>> for Roles {
                 other => return Err(format!("`{other}` is none of `api`, `dispatcher`, `gateway`")),
             }
         }
-        if names.is_empty() { Err("name at least one of `api`, `dispatcher`, `gateway`".into()) } else { Ok(roles) }
+        if names.is_empty() {
+            Err("name at least one of `api`, `dispatcher`, `gateway`".into())
+        } else {
+            Ok(roles)
+        }
     }
 }
 
@@ -372,7 +376,9 @@ impl Config {
 
     fn check_roles(&self) -> anyhow::Result<()> {
         if self.store.url.is_some() != self.redis.url.is_some() {
-            bail!("store.url and redis.url go together: several processes share both, one alone needs neither");
+            bail!(
+                "store.url and redis.url go together: several processes share both, one alone needs neither"
+            );
         }
         if let Some(Hidden(url)) = &self.store.url
             && !url.starts_with("postgres://")
@@ -382,7 +388,9 @@ impl Config {
         }
         if !self.is_clustered() {
             if self.roles != Roles::ALL {
-                bail!("roles: a process with some of the roles needs store.url and redis.url to meet the others");
+                bail!(
+                    "roles: a process with some of the roles needs store.url and redis.url to meet the others"
+                );
             }
             return Ok(());
         }

@@ -38,13 +38,14 @@ enum Command {
     Tidy,
     /// Run everything a change must pass: `tidy`, then all tests of the workspace.
     ///
-    /// Needs a Rust toolchain and a C compiler. Starts a PostgreSQL and a Redis of its own for the tests that
-    /// need them; they are installed with apt-get if they are missing. The last line is `N passed, N failed`.
+    /// Needs a Rust toolchain, a C compiler and python3. Starts a PostgreSQL, a Redis, a Mosquitto and an
+    /// S3-compatible store of its own for the tests that need them; they are installed with apt-get, the store
+    /// from PyPI, if they are missing. The last line is `N passed, N failed`.
     Test {
         /// Also do the longer runs: more seeds, more kills (tests see OTARIA_TEST_FULL=1).
         #[arg(long)]
         full: bool,
-        /// Leave out the tests that need PostgreSQL or Redis; install and start nothing.
+        /// Leave out the tests that need one of these; install and start nothing.
         #[arg(long)]
         no_services: bool,
     },

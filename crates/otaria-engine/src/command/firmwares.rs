@@ -12,7 +12,7 @@ use otaria_core::link::{Link, Linked, sign};
 use otaria_core::rules::{Code, FirmwareChangeParams, FirmwareParams, Refusal, product_key};
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{
-    Firmware, FirmwareFilter, PackageFile, Role, StoreError, StoredUpload, UploadKind,
+    BATCH_MAX, Firmware, FirmwareFilter, PackageFile, Role, StoreError, StoredUpload, UploadKind,
 };
 
 use super::{Caller, Commands, Listed};
@@ -199,13 +199,35 @@ impl Commands {
     pub async fn delete_firmware(&self, caller: &Caller, id: &str) -> Result<(), CommandError> {
         caller.needs(Role::Operator)?;
         let firmware = self.firmware_of(caller, id).await?;
+        let in_use = || {
+            let message = "a job of the firmware is not finished; cancel it first";
+            CommandError::not_allowed(Code::FirmwareInUse, message)
+        };
+        // No device joins them any more: only a reupgrade in this very moment could overtake the look.
+        if self.outlives_its_strategy(&firmware).await? {
+            return Err(in_use());
+        }
         self.deps().store.delete_firmware(caller.account, &firmware.id).await.map_err(|error| match error {
-            StoreError::Conflict { .. } => CommandError::not_allowed(
-                Code::FirmwareInUse,
-                "a job of the firmware is not finished; cancel it first",
-            ),
+            StoreError::Conflict { .. } => in_use(),
             other => deleted(other),
         })
+    }
+
+    /// Whether a dynamic job of the firmware has ended and its tasks go on: they need the package.
+    async fn outlives_its_strategy(&self, firmware: &Firmware) -> Result<bool, CommandError> {
+        let (store, mut before) = (&self.deps().store, None);
+        loop {
+            let (jobs, _) = store.jobs_of_firmware(firmware.no, before, 0, BATCH_MAX).await?;
+            for job in jobs.iter().filter(|job| job.status.is_ended() && job.status.delivers(job.new.kind)) {
+                if store.task_counts(job.no).await?.open() > 0 {
+                    return Ok(true);
+                }
+            }
+            before = jobs.last().map(|last| last.no);
+            if jobs.len() < BATCH_MAX {
+                return Ok(false);
+            }
+        }
     }
 
     /// The caller's firmware of this id.

@@ -216,13 +216,19 @@ fn a_cancelled_strategy_takes_nobody_and_its_tasks_go_on() {
     assert!(world.task(job, late).is_none());
 
     assert_eq!(run(world.store.purge_jobs(world.now + MINUTE, 1_000)).unwrap(), 0, "two tasks are open");
+    let delete = |world: &World| {
+        run(world.process.commands.delete_firmware(&world.caller, &world.firmware)).map_err(refusal)
+    };
+    assert_eq!(delete(&world), Err((Code::FirmwareInUse, String::new())));
     world.crash();
     world.connect(&devices[2..]);
     until_succeeded(&mut world, job, 4);
     assert_eq!(world.job(job).status, JobStatus::Canceled);
     end(&world, job).unwrap();
     world.check();
+    assert_eq!(delete(&world), Ok(()));
 
+    world.firmware = world.make_firmware("other", false);
     let other = world.create(&world.specific(&[late]));
     let (code, parameter) = refusal(end(&world, other).unwrap_err());
     assert_eq!((code, parameter.as_str()), (Code::JobStatusNotAllowed, "JobId"));

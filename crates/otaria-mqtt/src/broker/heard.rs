@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_version_begins_a_session_but_not_twice_in_a_minute() {
         let (heard, device) = (Heard::default(), DeviceId::new(Shard(1), 1));
-        let names = (ProductKey::parse("a1product").unwrap(), DeviceName::parse("dev").unwrap());
+        let names = (ProductKey::parse("a1product").unwrap(), DeviceName::parse("dev_1").unwrap());
         let at = |seconds: u64| Timestamp::EPOCH + Duration::from_secs(seconds);
         assert_eq!(heard.word(&names, true, at(0)), None, "nobody knows it");
         heard.enter(device, names.clone(), SessionSeq(7), at(0));

@@ -254,3 +254,43 @@ fn a_setting_that_cannot_be_read_is_told() {
     settings.push(("AWS_OF_SOMEBODY_ELSE".into(), "x".into()));
     assert!(S3Objects::new("s3://bucket", settings).is_ok());
 }
+
+/// A store behind TLS whose certificate nobody signed; it has nothing.
+async fn encrypted() -> SocketAddr {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let Ok(mut socket) = acceptor.accept(socket).await else { continue };
+            let mut request = [0; 4_096];
+            let _ = socket.read(&mut request).await;
+            let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let _ = socket.write_all(answer).await;
+            let _ = socket.shutdown().await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_store_is_spoken_to_over_tls_and_only_with_a_certificate_that_is_trusted() {
+    let mut settings = environment(&format!("https://localhost:{}", encrypted().await.port()));
+    settings.retain(|(name, _)| name != "AWS_ALLOW_HTTP");
+    let strict = S3Objects::new("s3://bucket", settings.clone()).unwrap();
+    assert!(matches!(strict.size("a").await, Err(ObjectError::Unavailable { .. })));
+
+    settings.push(("AWS_ALLOW_INVALID_CERTIFICATES".into(), "true".into()));
+    let trusting = S3Objects::new("s3://bucket", settings).unwrap();
+    assert!(matches!(trusting.size("a").await, Err(ObjectError::NotFound)));
+}

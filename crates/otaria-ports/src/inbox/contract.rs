@@ -61,7 +61,7 @@ pub async fn repeats_and_strange_words_are_taken(inbox: &dyn Inbox, key: TaskKey
     for _ in 0..2 {
         inbox.report(report.clone()).await.unwrap();
     }
-    let strange = TaskKey { seq: i64::MAX, ..key.clone() };
+    let strange = TaskKey { seq: u32::MAX, ..key.clone() };
     let all = [Outcome::Written, Outcome::Gone, Outcome::Stale, Outcome::Congested].map(|outcome| {
         let key = if outcome == Outcome::Written { strange.clone() } else { key.clone() };
         Settled { key, attempt: 1, outcome, at: now }

@@ -37,7 +37,7 @@ pub trait Stage: Send + Sync {
 const JOB: JobNo = JobNo(7);
 
 /// A notice that is good from now on, well beyond the time that a contract takes.
-fn notice(stage: &dyn Stage, device: DeviceId, session: i64, wire_id: i64) -> Notice {
+fn notice(stage: &dyn Stage, device: DeviceId, session: i64, wire_id: u32) -> Notice {
     let file = OfferedFile {
         name: "a.bin".into(),
         url: "http://127.0.0.1/d/token".into(),
@@ -59,7 +59,7 @@ fn notice(stage: &dyn Stage, device: DeviceId, session: i64, wire_id: i64) -> No
     Notice {
         key: TaskKey { device, job: JOB, seq: wire_id },
         attempt: 1,
-        wire_id,
+        wire_id: i64::from(wire_id),
         session,
         shard: (device.shard(), 5),
         fence: 5,

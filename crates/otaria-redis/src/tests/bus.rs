@@ -19,7 +19,7 @@ async fn bus(config: &RedisConfig) -> (RedisLink, Arc<Hub>, Arc<RedisBus>) {
 
 async fn heard(bus: &RedisBus, count: usize) -> Vec<Signal> {
     let all = std::cell::RefCell::new(Vec::new());
-    until(Duration::from_secs(3), || async {
+    until(Duration::from_secs(10), || async {
         all.borrow_mut().extend(bus.drain(1_000));
         all.borrow().len() >= count
     })
@@ -66,8 +66,8 @@ async fn whoever_lost_the_server_or_was_not_heard_says_so() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     server.run().await;
     let has_missed = |bus: &RedisBus| bus.drain(100).contains(&Signal::Missed);
-    until(Duration::from_secs(6), || async { has_missed(&b) }).await;
-    until(Duration::from_secs(6), || async { has_missed(&a) }).await;
+    until(Duration::from_secs(10), || async { has_missed(&b) }).await;
+    until(Duration::from_secs(10), || async { has_missed(&a) }).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     b.drain(100);
     a.tell(Signal::JobChanged(JobNo(2)));

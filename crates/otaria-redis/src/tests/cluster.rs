@@ -85,7 +85,7 @@ async fn everything_works_on_a_cluster() {
     let other_bus = RedisBus::start(&other, &other_hub, Arc::default()).await;
     other_bus.drain(10);
     bus.tell(Signal::JobOpened(JobNo(1)));
-    until(Duration::from_secs(3), || async { other_bus.drain(10).contains(&Signal::JobOpened(JobNo(1))) })
+    until(Duration::from_secs(10), || async { other_bus.drain(10).contains(&Signal::JobOpened(JobNo(1))) })
         .await;
     assert!(clock.now() > Timestamp::EPOCH);
 }

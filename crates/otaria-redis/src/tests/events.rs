@@ -51,7 +51,7 @@ async fn a_gateway_with_listeners_gets_their_accounts_events_in_order() {
     };
     EventsRelay::start(&gateway, &gateway_hub, Arc::clone(&feed) as _, accounts, lose).await;
 
-    until(Duration::from_secs(3), || async { events.wanted(AccountNo(1)) }).await;
+    until(Duration::from_secs(10), || async { events.wanted(AccountNo(1)) }).await;
     assert!(!events.wanted(AccountNo(2)));
     let lost_before = lost.load(Ordering::SeqCst);
     let mut told: Vec<_> = (0..700).map(|n| event(1, task(n))).collect();
@@ -61,7 +61,7 @@ async fn a_gateway_with_listeners_gets_their_accounts_events_in_order() {
     }
     events.publish(vec![event(2, Happened::Job { status: JobStatus::Planned })]);
     let count = || feed.0.lock().unwrap().len();
-    until(Duration::from_secs(3), || async { count() >= told.len() }).await;
+    until(Duration::from_secs(10), || async { count() >= told.len() }).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(*feed.0.lock().unwrap(), told);
     assert_eq!(lost.load(Ordering::SeqCst), lost_before);
@@ -76,7 +76,7 @@ async fn nobody_is_wanted_soon_after_the_last_listener_left() {
     let events = RedisEvents::start(&store, &store_hub).await;
     let feed = Arc::new(KeptEvents::default());
     EventsRelay::start(&gateway, &gateway_hub, feed, || vec![AccountNo(1)], || {}).await;
-    until(Duration::from_secs(3), || async { events.wanted(AccountNo(1)) }).await;
+    until(Duration::from_secs(10), || async { events.wanted(AccountNo(1)) }).await;
     drop((gateway, gateway_hub));
-    until(Duration::from_secs(5), || async { !events.wanted(AccountNo(1)) }).await;
+    until(Duration::from_secs(10), || async { !events.wanted(AccountNo(1)) }).await;
 }

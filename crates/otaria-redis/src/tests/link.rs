@@ -48,10 +48,10 @@ async fn a_lost_server_fails_calls_at_once_and_is_found_again() {
     for _ in 0..10 {
         assert!(ping().await.is_err());
     }
-    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
     server.run().await;
-    until(Duration::from_secs(4), || async { ping().await.is_ok() }).await;
-    until(Duration::from_secs(2), || async { link.beats().borrow().incarnation > before }).await;
+    until(Duration::from_secs(10), || async { ping().await.is_ok() }).await;
+    until(Duration::from_secs(10), || async { link.beats().borrow().incarnation > before }).await;
 }
 
 #[tokio::test]
@@ -63,9 +63,9 @@ async fn a_server_that_hangs_is_given_up_in_time() {
     server.cli(&["client", "pause", "1500", "ALL"]).await;
     let began = tokio::time::Instant::now();
     assert!(link.query::<String>(&cmd("PING"), "testing").await.is_err());
-    assert!(began.elapsed() < Duration::from_millis(800), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(1_200), "{:?}", began.elapsed());
     let ping = || async { link.query::<String>(&cmd("PING"), "testing").await.is_ok() };
-    until(Duration::from_secs(6), ping).await;
+    until(Duration::from_secs(10), ping).await;
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ impl Dispatcher {
             let changes = self.presence.changes(100).await.unwrap();
             changes.contains(&otaria_ports::presence::PresenceChange::Arrived(device, session))
         };
-        until(Duration::from_secs(3), seen).await;
+        until(Duration::from_secs(10), seen).await;
     }
 }
 
@@ -123,7 +123,7 @@ async fn notices_reach_the_gateway_of_their_device_as_they_were() {
     let sent = [&notices[..], &[gone.clone(), outdated.clone()]].concat();
     dispatcher.pusher.send(sent).await.unwrap();
 
-    until(Duration::from_secs(3), || async { a.heard().len() == 3 && b.heard().len() == 1 }).await;
+    until(Duration::from_secs(10), || async { a.heard().len() == 3 && b.heard().len() == 1 }).await;
     let heard = [a.heard(), b.heard()].concat();
     for (sent, heard) in notices.iter().zip(&heard) {
         // A notice has no equality of its own; its offer is compared by what it says.
@@ -135,7 +135,7 @@ async fn notices_reach_the_gateway_of_their_device_as_they_were() {
     assert_eq!(outcomes, [(gone.key, Outcome::Gone), (outdated.key, Outcome::Stale)]);
 
     dispatcher.pusher.send(vec![notices[0].clone()]).await.unwrap();
-    until(Duration::from_secs(3), || async { a.heard().len() == 4 }).await;
+    until(Duration::from_secs(10), || async { a.heard().len() == 4 }).await;
     assert!(Arc::ptr_eq(&a.heard()[3].offer, &a.heard()[0].offer), "nor is it made again by later batches");
 }
 
@@ -155,8 +155,8 @@ async fn a_fence_is_told_and_waited_for() {
     fenced.unwrap();
     let took = began.elapsed();
     assert_eq!(*gateway.local.fences.lock().unwrap(), [(JobNo(3), 8)]);
-    assert!(told < Duration::from_millis(400), "{told:?}");
-    assert!((800..=1_200).contains(&took.as_millis()), "{took:?}");
+    assert!(told < Duration::from_millis(700), "{told:?}");
+    assert!((800..=2_000).contains(&took.as_millis()), "{took:?}");
     face.epoch(Shard(3), 9).await.unwrap();
     assert!(face.send(Vec::new()).await.is_err(), "a face sends no notices");
 }
@@ -174,7 +174,7 @@ async fn a_close_returns_when_every_living_gateway_has_answered_and_fails_otherw
     let (a, b) = (Gateway::start(&config).await, Gateway::start(&config).await);
     let began = Instant::now();
     face.close(device).await.unwrap();
-    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
     for gateway in [&a, &b] {
         assert_eq!(*gateway.local.closed.lock().unwrap(), [device]);
     }
@@ -188,5 +188,5 @@ async fn a_close_returns_when_every_living_gateway_has_answered_and_fails_otherw
         .unwrap();
     let began = Instant::now();
     assert!(face.close(device).await.is_err());
-    assert!((900..=1_500).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    assert!((900..=2_500).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
 }

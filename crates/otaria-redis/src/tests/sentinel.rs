@@ -60,9 +60,10 @@ async fn a_failover_is_followed_and_counts_as_a_loss() {
     assert!(grant.next_at > now + Duration::from_millis(200), "{grant:?}");
 
     // The rest goes on there too.
-    until(Duration::from_secs(6), || async { bus.drain(10).contains(&Signal::Missed) }).await;
+    until(Duration::from_secs(10), || async { bus.drain(10).contains(&Signal::Missed) }).await;
     let second = presence.connect(device).await.unwrap();
     assert_eq!(second.older, Some(first));
     let arrived = PresenceChange::Arrived(device, second.session);
-    until(Duration::from_secs(6), || async { presence.changes(100).await.unwrap().contains(&arrived) }).await;
+    until(Duration::from_secs(10), || async { presence.changes(100).await.unwrap().contains(&arrived) })
+        .await;
 }

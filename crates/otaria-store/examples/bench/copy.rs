@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, query, query_scalar, raw_sql};
 
-use crate::measure::{Dice, say};
+use crate::measure::{Dice, cpu, say};
 
 const COLUMNS: &str =
-    "device_id, job_no, seq, created_at, status, open, module, src_version, cause";
+    "device_id, job_no, id, created_at, status, open, module, src_version, cause";
 
 pub(crate) struct Database {
     pub(crate) url: String,
@@ -31,6 +31,14 @@ impl Database {
         raw_sql(AssertSqlSafe(sql.into())).execute(&mut self.conn).await.unwrap();
     }
 
+    /// Seconds of processor time of the server's processes that serve this database: other work on the machine
+    /// does not distort them.
+    pub(crate) async fn cpu(&mut self) -> f64 {
+        let pids = "select pid from pg_stat_activity where datname = current_database()";
+        let pids: Vec<i32> = query_scalar(pids).fetch_all(&mut self.conn).await.unwrap();
+        pids.into_iter().map(|pid| cpu(&pid.to_string())).sum()
+    }
+
     /// Lets what was written before cost the next measurement nothing.
     pub(crate) async fn rest(&mut self) {
         self.run("vacuum (analyze)").await;
@@ -39,7 +47,7 @@ impl Database {
 
     /// Copies the job's tasks into a table like theirs, which holds the other jobs' tasks already.
     pub(crate) async fn copy(&mut self, job: i64) {
-        let read = format!("copy (select {COLUMNS} from task where job_no = {job} order by seq) to stdout");
+        let read = format!("copy (select {COLUMNS} from task where job_no = {job} order by id) to stdout");
         let mut rows: Vec<String> = {
             use futures_util::TryStreamExt;
             let stream = self.conn.copy_out_raw(&read).await.unwrap();
@@ -66,7 +74,7 @@ impl Database {
             self.run(format!("insert into raw_task select * from task where job_no <> {job}")).await;
             self.run("vacuum (analyze) raw_task").await;
             self.run("checkpoint").await;
-            let begun = Instant::now();
+            let (begun, before) = (Instant::now(), self.cpu().await);
             let into = format!("copy raw_task ({COLUMNS}) from stdin");
             let mut copy = self.conn.copy_in_raw(&into).await.unwrap();
             for part in rows.chunks(1_000) {
@@ -76,6 +84,7 @@ impl Database {
             }
             copy.finish().await.unwrap();
             say(&format!("bare copy of {} tasks, {order}", rows.len()), rows.len(), begun.elapsed());
+            println!("  the server's processes: {:.2} s", self.cpu().await - before);
         }
         self.run("drop table raw_task").await;
         self.run("checkpoint").await;

@@ -95,10 +95,14 @@ async fn postgres(server: &str, count: usize) {
     bench.fill().await;
     database.rest().await;
     say("(prepared)", 1, Duration::from_secs(1));
+    let before = database.cpu().await;
     let job = bench.expand().await;
+    println!("  the server's processes: {:.2} s", database.cpu().await - before);
     database.copy(job.0).await;
     if std::env::var("ONLY_EXPAND").is_err() {
+        let before = database.cpu().await;
         bench.use_it(job).await;
+        println!("  the server's processes: {:.2} s", database.cpu().await - before);
     }
     store.close().await;
     database.sizes().await;

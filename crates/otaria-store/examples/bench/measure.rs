@@ -11,16 +11,16 @@ pub(crate) fn memory(field: &str) -> f64 {
     kib.unwrap_or(0.0) / 1024.0
 }
 
-/// Seconds of processor time so far, in this process.
-fn cpu() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+/// Seconds of processor time of a process so far.
+pub(crate) fn cpu(process: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
     fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 pub(crate) fn say(what: &str, n: usize, spent: Duration) {
     static BEFORE: std::sync::Mutex<f64> = std::sync::Mutex::new(0.0);
-    let (mut before, now) = (BEFORE.lock().unwrap(), cpu());
+    let (mut before, now) = (BEFORE.lock().unwrap(), cpu("self"));
     let used = now - std::mem::replace(&mut *before, now);
     println!(
         "{what:<44} {:>8.3} s (cpu {used:>6.2} s) {:>10.0} /s   rss {:>6.1} MiB, peak {:>6.1}",

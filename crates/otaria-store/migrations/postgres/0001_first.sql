@@ -313,7 +313,9 @@ create table job_past (
     primary key (job_no, device_id)
 );
 
--- seq: the task's place in its job, from 1, in the order in which tasks were made.
+-- id = job_no << 32 | place, so a job's tasks lie together in the order in which they were made. It is unique, since
+-- a job's places are given out under its cursor; a constraint would have to hold the device. No index begins
+-- with the job alone: to look for a device's task there must be one way only.
 -- retry_at: null is no retry, 0 is one that waits for device and pace.
 -- deadline_at: the offer's deadline while notified, the timeout while in progress.
 -- Rows are narrow while they wait: wide columns come first, and what is not there yet is null. Ended tasks are
@@ -321,6 +323,7 @@ create table job_past (
 create table task (
     device_id bigint not null,
     job_no bigint not null,
+    id bigint not null,
     created_at bigint not null,
     modified_at bigint,
     offered_at bigint,
@@ -329,7 +332,6 @@ create table task (
     retry_at bigint,
     report_session bigint,
     report_n bigint,
-    seq integer not null,
     revision integer not null default 1,
     notices integer not null default 0,
     status smallint not null,
@@ -343,7 +345,7 @@ create table task (
     words text,
     primary key (device_id, job_no)
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.1);
-create index task_place on task (job_no, seq);
+create index task_place on task (id);
 create unique index task_open on task (device_id, module) where open;
 
 -- When a task's clock runs out. Apart from `task`: a clock that moves leaves the task's row within its

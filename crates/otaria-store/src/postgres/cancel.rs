@@ -99,7 +99,7 @@ pub(crate) async fn sweep(
     let mut keys = Vec::new();
     for row in &looked {
         let of = Of { table: "task", row };
-        last = of.get("seq")?;
+        last = of.get::<i64>("id")? & 0xffff_ffff;
         if of.get::<i64>("open")? == 1 {
             keys.push((DeviceId(of.get("device_id")?), job));
         }

@@ -134,6 +134,10 @@ fn key(change: &TaskChange) -> (DeviceId, JobNo) {
     (change.key.device, change.key.job)
 }
 
+fn id(change: &TaskChange) -> i64 {
+    (change.key.job.0 << 32) | i64::from(change.key.seq)
+}
+
 /// Devices and jobs, for a statement.
 fn keys<'c>(changes: impl Iterator<Item = &'c TaskChange>) -> (Vec<i64>, Vec<i64>) {
     changes.map(|change| (change.key.device.0, change.key.job.0)).unzip()
@@ -157,7 +161,7 @@ async fn stands(tx: &mut PgTx<'_>, asked: &[&TaskChange]) -> Result<Vec<Option<S
             percent: of.get("percent")?,
         };
         // The row is found by device and job; the place in the job is part of the key too.
-        if asked.get(place).is_some_and(|change| of.get("seq").ok() == Some(i64::from(change.key.seq))) {
+        if asked.get(place).is_some_and(|change| of.get("id").ok() == Some(id(change))) {
             stands[place] = Some(stand);
         }
     }

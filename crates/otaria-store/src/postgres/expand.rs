@@ -271,9 +271,10 @@ async fn insert(
     let (job, now) = (rules.job.0, now.millis());
     let mut module = String::new();
     escape(&mut module, &rules.module);
-    for (seq, NewTask { device, src_version }) in (first_seq..).zip(tasks) {
+    let first_id = (job << 32) + first_seq.cast_signed();
+    for (id, NewTask { device, src_version }) in (first_id..).zip(tasks) {
         // Writing to a String cannot fail.
-        let _ = write!(lines, "{}\t{job}\t{seq}\t{now}\t", device.0);
+        let _ = write!(lines, "{}\t{job}\t{id}\t{now}\t", device.0);
         let is_busy = busy.contains(device);
         let _ = match is_busy {
             true => write!(lines, "{failed}\tf\t{module}\t"),

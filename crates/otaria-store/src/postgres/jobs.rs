@@ -241,15 +241,24 @@ async fn create(tx: &mut PgTx<'_>, job: &CreateJob, now: Timestamp) -> Result<Cr
     source::hold(tx, &job.source, product).await?;
     // It may have been deleted during the wait.
     let product = self::product(tx, job).await?;
-    let firmware = query(own::FIRMWARE_OF).bind(job.new.firmware.as_str()).bind(job.account.0);
+    // Mostly a firmware stays as it is, and then its jobs need not be made one after the other.
+    let (from, to) = job.firmware;
+    let firmware_of = if from == to { own::SHARED_FIRMWARE_OF } else { own::FIRMWARE_OF };
+    let firmware = query(firmware_of).bind(job.new.firmware.as_str()).bind(job.account.0);
     let firmware = firmware.bind(product.0).fetch_optional(tx.conn()).await.map_err(unavailable)?;
     let found = firmware.ok_or(StoreError::NotFound { what: "firmware" })?;
-    let firmware = FirmwareNo(Of { table: "firmware", row: &found }.get("no")?);
+    let of = Of { table: "firmware", row: &found };
+    let (firmware, status) = (FirmwareNo(of.get("no")?), of.get::<i64>("status")?);
     let source = match source::freeze(tx, job, product, &found).await? {
         Ok(source) => source,
         Err(matching) => return Ok(CreatedJob::Nobody { matching }),
     };
-    move_firmware(tx, firmware, job.firmware, now).await?;
+    if status != from.code() {
+        return Err(StoreError::Conflict { what: "firmware" });
+    }
+    if from != to {
+        move_firmware(tx, firmware, job.firmware, now).await?;
+    }
 
     let upto = query_scalar(own::LAST_DEVICE).fetch_one(tx.conn()).await.map_err(unavailable)?;
     let no = insert(tx, job, &source, (product, firmware), upto, now).await?;

@@ -24,11 +24,11 @@ pub(crate) async fn page(
     let limit = limit.clamp(1, LOOK_MAX - 1);
     // Without a filter what is looked at is what is returned.
     let look = if status.is_some() { LOOK_MAX } else { limit + 1 };
-    let after = i64::from(after);
+    let (first, last) = ((job.0 << 32) | i64::from(after), (job.0 << 32) | i64::from(u32::MAX));
     let page = || {
         query(sql::PAGE)
-            .bind(job.0)
-            .bind(after)
+            .bind(first)
+            .bind(last)
             .bind(status.map(TaskStatus::code))
             .bind(int(look))
             .bind(int(limit + 1))
@@ -38,11 +38,11 @@ pub(crate) async fn page(
         return Ok(page);
     }
 
-    let looked = || query(sql::LOOKED).bind(job.0).bind(after).bind(int(look));
+    let looked = || query(sql::LOOKED).bind(first).bind(last).bind(int(look));
     let Some(row) = store.row(DOING, looked).await? else { return Ok(page) };
     let of = Of { table: "task", row: &row };
     let more = of.get::<i64>("n")? == int(look);
-    let last = of.maybe("seq", |seq: i64| u32::try_from(seq).ok())?;
+    let last = of.maybe("id", |id: i64| u32::try_from(id & 0xffff_ffff).ok())?;
     Ok(TaskPage { next: last.filter(|_| more), ..page })
 }
 
@@ -62,7 +62,7 @@ pub(crate) async fn page_of(
         query(sql::PAGE_OF)
             .bind(&names)
             .bind(job.0)
-            .bind(i64::from(after))
+            .bind((job.0 << 32) | i64::from(after))
             .bind(filter.status.map(TaskStatus::code))
             .bind(int(limit.saturating_add(1)))
     };

@@ -46,12 +46,10 @@ impl Tasks for PostgresStore {
     }
 
     async fn tasks_by_id(&self, ids: &[TaskId]) -> Result<Vec<Task>, StoreError> {
-        let mut ids: Vec<(i64, i64)> = ids.iter().map(|id| (id.job.0, i64::from(id.seq))).collect();
+        let mut ids: Vec<i64> = ids.iter().map(|id| (id.job.0 << 32) | i64::from(id.seq)).collect();
         ids.sort_unstable();
         ids.dedup();
-        let (jobs, places): (Vec<i64>, Vec<i64>) = ids.into_iter().unzip();
-        let by_id = || query(sql::BY_ID).bind(&jobs).bind(&places);
-        let found = self.rows("reading tasks by id", by_id).await?;
+        let found = self.rows("reading tasks by id", || query(sql::BY_ID).bind(&ids)).await?;
         let mut found = found.iter().map(rows::task).collect::<Result<Vec<_>, _>>()?;
         found.sort_by_key(|task| (task.key.job, task.key.seq));
         Ok(found)

@@ -44,6 +44,14 @@ pub(crate) async fn by_hand(url: &str, statement: String) {
     conn.close().await.unwrap();
 }
 
+/// Reads a number.
+pub(crate) async fn number(database: &Database, statement: &'static str) -> i64 {
+    let mut conn = PgConnection::connect(&database.url).await.unwrap();
+    let number = sqlx::query_scalar(statement).fetch_one(&mut conn).await.unwrap();
+    conn.close().await.unwrap();
+    number
+}
+
 /// Makes the database that is copied, unless it is there.
 fn template() -> &'static str {
     static NAME: OnceLock<String> = OnceLock::new();

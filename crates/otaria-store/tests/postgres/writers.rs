@@ -10,19 +10,12 @@ use otaria_core::task::ReportOrder;
 use otaria_ports::nonces::Nonces;
 use otaria_ports::store::contract::world::{World, at, device_name, informed, module, new_device, new_job};
 use otaria_ports::store::{
-    Accounts, Devices, Groups, Leases, ModuleVersion, NewDevice, NewGroup, StoreError, Tasks, VersionReport,
+    Accounts, Devices, Groups, Jobs, Leases, ModuleVersion, NewDevice, NewGroup, StoreError, Tasks,
+    VersionReport,
 };
 use otaria_store::{PostgresClock, PostgresOptions, PostgresStore, migrate};
-use sqlx::{Connection, PgConnection};
 
-use crate::server::{Database, block_on, by_hand, options, with_database, with_empty_database};
-
-async fn number(database: &Database, statement: &'static str) -> i64 {
-    let mut conn = PgConnection::connect(&database.url).await.unwrap();
-    let number = sqlx::query_scalar(statement).fetch_one(&mut conn).await.unwrap();
-    conn.close().await.unwrap();
-    number
-}
+use crate::server::{block_on, by_hand, number, options, with_database, with_empty_database};
 
 #[test]
 #[ignore = "needs PostgreSQL: cargo xtask test runs it"]
@@ -324,6 +317,24 @@ fn a_schema_is_brought_up_to_date_once_and_looked_at_by_everybody() {
             by_hand(&database.url, "update otaria_schema set version = 999".to_owned()).await;
             assert!(matches!(open(false).await, Err(StoreError::Corrupt { .. })), "a later schema");
             assert!(matches!(migrate(&database.url).await, Err(StoreError::Corrupt { .. })));
+        });
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: cargo xtask test runs it"]
+fn a_row_that_cannot_be_is_corrupt() {
+    with_database(|database| {
+        block_on(async {
+            let store = database.open_silent().await;
+            let world = World::new(&store).await;
+            let devices = world.devices(0..1).await;
+            let job = world.job("job1", &devices).await;
+            by_hand(&database.url, "update task set status = 9".to_owned()).await;
+            let read = store.open_tasks(&devices).await;
+            assert!(matches!(read, Err(StoreError::Corrupt { table: "task", .. })), "{read:?}");
+            let counted = store.audit_counts(job.no).await;
+            assert!(matches!(counted, Err(StoreError::Corrupt { .. })), "{counted:?}");
         });
     });
 }

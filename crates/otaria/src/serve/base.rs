@@ -169,10 +169,10 @@ async fn shared(
     } else {
         quotas
     };
-    let gateway = config.roles.gateway.then(|| GatewayBase {
-        pusher: NoticePusher::new(Arc::clone(&clock)),
-        feed: EventFeed::start(),
-    });
+    let gateway = config
+        .roles
+        .gateway
+        .then(|| GatewayBase { pusher: NoticePusher::new(Arc::clone(&clock)), feed: EventFeed::start() });
     let pace: Arc<dyn Pace> = match std::env::var("OTARIA_PLANT").as_deref() {
         Ok("no-pace") => Arc::new(super::plant::NoPace),
         _ => Arc::new(RedisPace::begin(link.clone(), HORIZON_CLUSTERED).await.context("sharing the pace")?),

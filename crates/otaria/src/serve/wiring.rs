@@ -35,7 +35,9 @@ use crate::ids::SystemIds;
 use crate::keyfile::{self, AccessKey};
 
 /// What is under way when the server stops may take this long.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(15);
+/// Over so long a gateway that stops lets its devices go, so that the others do not meet all of them at once.
+const DRAIN_SPREAD: Duration = Duration::from_secs(4);
 
 /// A server that runs.
 pub(crate) struct Server {
@@ -110,8 +112,12 @@ impl Server {
         }
         let (stop_loops, stop) = watch::channel(false);
         let mut loops = JoinSet::new();
-        let running =
-            Loops { shell: Arc::clone(&shell), clock: Arc::clone(&clock), stop, news: Arc::clone(&base.news) };
+        let running = Loops {
+            shell: Arc::clone(&shell),
+            clock: Arc::clone(&clock),
+            stop,
+            news: Arc::clone(&base.news),
+        };
         let mut cron = None;
         if roles.dispatcher {
             let now = clock.now();
@@ -226,7 +232,8 @@ impl Server {
     /// Tells where the faces are, and once the new admin key.
     pub(crate) fn announce(&self, json: bool) -> anyhow::Result<()> {
         let Addresses { grpc, http, mqtt, mqtt_tls } = self.addresses;
-        let shown = |address: Option<SocketAddr>| address.map_or("-".to_owned(), |address| address.to_string());
+        let shown =
+            |address: Option<SocketAddr>| address.map_or("-".to_owned(), |address| address.to_string());
         tracing::info!(grpc = shown(grpc), %http, mqtt = shown(mqtt), "ready");
         if json {
             let line = serde_json::json!({
@@ -325,6 +332,7 @@ async fn admin_key(
 }
 
 fn gateway_config(config: &Config) -> anyhow::Result<GatewayConfig> {
+    let drain_spread = if config.is_clustered() { DRAIN_SPREAD } else { Duration::ZERO };
     let config = &config.mqtt;
     let tls = match (&config.tls_listen, &config.tls_certificate, &config.tls_key) {
         (Some(listen), Some(certificate), Some(key)) => {
@@ -347,6 +355,7 @@ fn gateway_config(config: &Config) -> anyhow::Result<GatewayConfig> {
         tls,
         max_connections: config.max_connections,
         connects_per_second: config.connects_per_second,
+        drain_spread,
         ..GatewayConfig::default()
     })
 }

@@ -6,6 +6,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -16,6 +17,9 @@ use crate::services;
 
 /// The hub's address; the dispatchers have those after `.10`.
 const HUB: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+
+/// What the names of our namespaces begin with; the number of our process follows.
+const PREFIX: &str = "otaria-";
 
 /// A hub and its nodes. Dropping it removes them.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,7 +41,11 @@ impl Networks {
             services::install(&missing)?;
         }
 
-        let hub = format!("otaria-{}", std::process::id());
+        for left in run(Command::new("ip").args(["netns", "list"]))?.lines().filter(|line| is_left(line)) {
+            // Another command may be doing the same.
+            let _ = ip(&["netns", "delete", left.split(' ').next().unwrap_or_default()]);
+        }
+        let hub = format!("{PREFIX}{}", std::process::id());
         let mut networks = Self { nodes: Vec::new(), hub };
         ip(&["netns", "add", &networks.hub])?;
         let within = ["-n", networks.hub.as_str()];
@@ -99,6 +107,12 @@ impl Drop for Networks {
     }
 }
 
+/// Whether this line of the list of namespaces is one of ours whose command was killed.
+fn is_left(line: &str) -> bool {
+    let pid = line.strip_prefix(PREFIX).and_then(|rest| rest.split(['-', ' ']).next()?.parse::<u32>().ok());
+    pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+}
+
 fn address(place: usize) -> IpAddr {
     let last = u8::try_from(10 + place).unwrap_or(u8::MAX);
     IpAddr::V4(Ipv4Addr::new(10, 77, 0, last))
@@ -137,6 +151,15 @@ mod tests {
         let rules = rules(5432);
         assert!(rules.contains("ip daddr 10.77.0.1 tcp dport 5432 drop"));
         assert!(rules.contains("ip saddr 10.77.0.1 tcp sport 5432 drop"));
+    }
+
+    #[test]
+    fn only_namespaces_of_commands_that_are_gone_are_left_over() {
+        assert!(is_left("otaria-4294967295-1 (id: 3)") && is_left("otaria-4294967295"));
+        let ours = format!("otaria-{}-0 (id: 1)", std::process::id());
+        for other in [ours.as_str(), "otaria-gateway", "cni-4294967295", ""] {
+            assert!(!is_left(other), "{other}");
+        }
     }
 
     #[test]

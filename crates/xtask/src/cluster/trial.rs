@@ -40,6 +40,9 @@ const LISTEN: Duration = Duration::from_secs(3);
 
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// From the moment that one process is ready again to the restart of the next.
+const BETWEEN_RESTARTS: Duration = Duration::from_secs(2);
+
 /// How big a job is, and how fast.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Load {
@@ -251,7 +254,11 @@ impl Trial {
         let caller = Caller::start(target);
         let all: Vec<(Role, usize)> =
             self.cluster.members.iter().map(|member| (member.role, member.place)).collect();
-        let restarted = all.into_iter().try_for_each(|(role, place)| self.cluster.restart(role, place));
+        let restarted = all.into_iter().try_for_each(|(role, place)| {
+            let restarted = self.cluster.restart(role, place);
+            std::thread::sleep(BETWEEN_RESTARTS);
+            restarted
+        });
         let (calls, told) = caller.end()?;
         self.story.calls = Some(calls);
         self.story.troubles.extend(told);

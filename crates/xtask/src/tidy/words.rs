@@ -31,7 +31,7 @@ const IGNORE_REASONS: &[&str] =
     &["PostgreSQL", "Redis", "PostgreSQL and Redis", "an S3-compatible server", "Mosquitto"];
 /// A macro takes the reason from whoever uses it.
 const IGNORE_OF_A_MACRO: &str = "#[ignore = $why]";
-const IGNORE_ADVICE: &str = "say `#[ignore = \"needs PostgreSQL: cargo xtask test runs it\"]` (or Redis, or PostgreSQL and Redis); \
+const IGNORE_ADVICE: &str = "say `#[ignore = \"needs PostgreSQL: cargo xtask test runs it\"]` (or another of our services); \
      a long run belongs behind `cargo xtask test --full`; a broken test is repaired or removed";
 
 fn waits_for_a_service(text: &str) -> bool {

@@ -6,9 +6,10 @@ pub(crate) const MASKS: &str = "select no, cancel_mask from job where no = any (
 /// Rides on the primary keys of `task` and `job`. $3: a job or null.
 pub(crate) const OF_DEVICES: &str = "
     select t.device_id, t.job_no, t.open::int as open
-      from unnest($1::bigint[]) d (device) cross join task t cross join job j
-     where t.device_id = d.device and j.no = t.job_no and j.firmware_no = $2
-       and ($3::bigint is null or t.job_no = $3)";
+      from unnest($1::bigint[]) d (device)
+     cross join lateral (select device_id, job_no, open from task where device_id = d.device offset 0) t
+     cross join lateral (select 1 from job where no = t.job_no and firmware_no = $2 offset 0) j
+     where ($3::bigint is null or t.job_no = $3)";
 
 /// Rides on the primary key of `job`.
 pub(crate) const FENCE: &str = "update job set fence = fence + 1 where no = any ($1)";

@@ -26,7 +26,7 @@ pub(crate) const OPEN: &str = "
 
 /// Appends to `task`, as text.
 pub(crate) const COPY: &str = "
-    copy task (device_id, job_no, seq, created_at, status, open, module, src_version, cause) from stdin";
+    copy task (device_id, job_no, id, created_at, status, open, module, src_version, cause) from stdin";
 
 /// Rides on the primary key of `job_skip`.
 pub(crate) const SKIP: &str = "

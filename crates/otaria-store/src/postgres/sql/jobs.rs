@@ -7,9 +7,21 @@ use crate::sql::jobs::job;
 pub(crate) const SHARE_PRODUCT: &str =
     "select pg_advisory_xact_lock_shared((1::bigint << 48) | product_no) from job where no = $1";
 
-/// Rides on `unique (id)` of `firmware`. Held, so that nobody deletes it or makes another job of it meanwhile.
-pub(crate) const FIRMWARE_OF: &str = "select no, status, dest_version, src_version, module from firmware
-      where id = $1 and account_id = $2 and product_no = $3 and gone_name is null for no key update";
+macro_rules! firmware_of {
+    ($hold:literal) => {
+        concat!(
+            "select no, status, dest_version, src_version, module from firmware
+              where id = $1 and account_id = $2 and product_no = $3 and gone_name is null ",
+            $hold
+        )
+    };
+}
+
+/// Rides on `unique (id)` of `firmware`. Held alone, to be moved.
+pub(crate) const FIRMWARE_OF: &str = firmware_of!("for no key update");
+
+/// Rides on `unique (id)` of `firmware`. Held together with others who make jobs of it: nobody deletes it.
+pub(crate) const SHARED_FIRMWARE_OF: &str = firmware_of!("for share");
 
 /// The last number of the membership sequence.
 pub(crate) const LAST_DEVICE: &str = "select last_value from device_n";
@@ -34,8 +46,9 @@ pub(crate) const OF_DEVICE: &str = job!(
 
 /// Rides on the primary keys of `task` and `job`.
 pub(crate) const COUNT_OF_DEVICE: &str = "
-    select count(*) from task t cross join job j
-     where t.device_id = $1 and j.no = t.job_no and j.firmware_no = $2";
+    select count(*) from task t
+     cross join lateral (select 1 from job where no = t.job_no and firmware_no = $2 offset 0) j
+     where t.device_id = $1";
 
 /// Rides on `unique (id)` of `firmware` and `job_firmware (firmware_no, no)`.
 pub(crate) const UNFINISHED_OF: &str = "
@@ -73,11 +86,12 @@ pub(crate) const COUNT: &str = "
 pub(crate) const COUNTS: &str = "
     select status, sum(n)::bigint as n from job_counter where job_no = $1 group by status";
 
-/// Rides on `task_place (job_no, seq)` and the primary key of `job_counter`. Counts tasks by status in one pass
+/// Rides on `task_place (id)` and the primary key of `job_counter`. Counts tasks by status in one pass
 /// and one snapshot: status, counted, kept.
 pub(crate) const COUNT_TASKS: &str = "
     select b.status, sum(b.counted)::bigint as counted, sum(b.kept)::bigint as kept
-      from (select status, count(*) as counted, 0 as kept from task where job_no = $1 group by status
+      from (select status, count(*) as counted, 0 as kept from task
+             where id > $1 << 32 and id < ($1 + 1) << 32 group by status
              union all
             select status, 0, sum(n) from job_counter where job_no = $1 and status < 7 group by status) b
      group by b.status order by b.status";
@@ -91,7 +105,7 @@ pub(crate) const FACTS: &str = "
     select j.no, j.id, j.account_id, p.key, j.multi_module, j.kind
       from job j join product p on p.no = j.product_no where j.no = $1";
 
-/// Rides on `task_place (job_no, seq)`.
+/// Rides on `task_place (id)`.
 pub(crate) const TO_CANCEL: &str = "
-    select seq, device_id, open::int as open from task
-     where job_no = $1 and seq > $2 order by seq limit $3";
+    select id, device_id, open::int as open from task
+     where id > $1 << 32 | $2 and id < ($1 + 1) << 32 order by id limit $3";

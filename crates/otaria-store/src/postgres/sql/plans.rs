@@ -158,6 +158,6 @@ async fn plan(conn: &mut PgConnection, statement: &str) -> Vec<String> {
 fn walks(step: &str) -> Option<&str> {
     let first = step.lines().next()?;
     let table = first.split_once(" on ")?.1.split(' ').next()?;
-    let is_walk = first.contains("Seq Scan") || (first.contains("Scan") && !step.contains("Index Cond"));
+    let is_walk = first.contains("Seq Scan") || (first.contains("Scan") && !step.contains(" Cond: "));
     (LARGE.contains(&table) && is_walk).then_some(first)
 }

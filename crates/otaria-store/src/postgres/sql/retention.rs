@@ -8,11 +8,11 @@ pub(crate) const OLDEST: &str = "
        and (select coalesce(sum(n), 0) from job_counter where job_no = j.no and status < 4) = 0
      order by ended_at limit 1 for update skip locked";
 
-/// Rides on `task_place (job_no, seq)` and the primary key of `task`.
+/// Rides on `task_place (id)`.
 pub(crate) const TASKS: &str = "
-    delete from task t
-     using (select device_id, job_no from task where job_no = $1 order by seq limit $2) g
-     where t.device_id = g.device_id and t.job_no = g.job_no";
+    delete from task
+     where ctid = any (array(select ctid from task where id > $1 << 32 and id < ($1 + 1) << 32
+                               order by id limit $2 for update))";
 
 /// Rides on the primary key of `job_reject`.
 pub(crate) const REJECTS: &str = "

@@ -1,10 +1,13 @@
 //! Tasks: reading and moving.
+//!
+//! Rows that are written are found first, by their key, and then addressed by their place in the table (`ctid`):
+//! they are locked by then, and a locked row does not move.
 
 macro_rules! task {
     ($before:literal, $rest:literal) => {
         concat!(
             "select ", $before,
-            "(t.job_no << 32) | t.seq as id, t.device_id, t.module, t.status, t.revision, t.created_at,
+            "t.id, t.device_id, t.module, t.status, t.revision, t.created_at,
              t.src_version, t.cause, t.modified_at, t.attempts, t.offered_at, t.delivery, t.delivery_at,
              t.deadline_at, t.retry_at, t.percent, t.notices, coalesce(t.report_session, 0) as report_session,
              coalesce(t.report_n, 0) as report_n, t.words ",
@@ -23,15 +26,14 @@ pub(crate) const OPEN: &str = task!(
 /// Rides on the primary key of `task`. $1, $2: devices, jobs.
 pub(crate) const BY_KEY: &str = task!(
     "",
-    "from unnest($1::bigint[], $2::bigint[]) d (device, job) cross join task t
-     where t.device_id = d.device and t.job_no = d.job"
+    "from unnest($1::bigint[], $2::bigint[]) d (device, job)
+     cross join lateral (select * from task where device_id = d.device and job_no = d.job offset 0) t"
 );
 
-/// Rides on `task_place (job_no, seq)`. $1, $2: jobs, places.
+/// Rides on `task_place (id)`.
 pub(crate) const BY_ID: &str = task!(
     "",
-    "from unnest($1::bigint[], $2::bigint[]) d (job, seq) cross join task t
-     where t.job_no = d.job and t.seq = d.seq"
+    "from unnest($1::bigint[]) d (id) cross join lateral (select * from task where id = d.id offset 0) t"
 );
 
 /// Rides on `task_due_at (shard, due_at)` and the primary key of `task`.
@@ -42,8 +44,8 @@ pub(crate) const DUE: &str = task!(
             cross join lateral (select device_id, job_no, due_at from task_due
                                  where shard = s.shard and due_at <= $2 order by due_at limit $3) c
             order by c.due_at, c.device_id limit $3) c
-     cross join task t
-     where t.device_id = c.device_id and t.job_no = c.job_no
+     cross join lateral (select * from task
+                          where device_id = c.device_id and job_no = c.job_no offset 0) t
      order by c.due_at, c.device_id"
 );
 
@@ -56,20 +58,19 @@ pub(crate) const NEXT_DUE: &str = "
 /// Rides on the primary key of `task`. Locks tasks in their order and says where they stand. $1, $2: devices,
 /// jobs.
 pub(crate) const STAND: &str = "
-    select d.place, t.device_id, t.seq, t.revision, t.status, t.attempts, t.percent
-      from unnest($1::bigint[], $2::bigint[]) with ordinality d (device, job, place) cross join task t
-     where t.device_id = d.device and t.job_no = d.job
-     order by d.place
-       for update of t";
+    select d.place, t.id, t.revision, t.status, t.attempts, t.percent
+      from unnest($1::bigint[], $2::bigint[]) with ordinality d (device, job, place)
+     cross join lateral (select id, revision, status, attempts, percent from task
+                          where device_id = d.device and job_no = d.job offset 0 for update) t";
 
 /// Rides on the primary keys of `shard_lease` and `member`. What of them is taken over waits for the end of
 /// this transaction; in the order of shards, as who takes them over locks them.
 pub(crate) const EPOCHS: &str = "
     select l.shard, l.epoch
-      from unnest($2::smallint[]) s (shard) cross join shard_lease l
-     where l.shard = s.shard and l.member_id = $1 and exists (select 1 from member where id = $1)
-     order by l.shard
-       for share of l";
+      from unnest($2::smallint[]) s (shard)
+     cross join lateral (select shard, epoch from shard_lease
+                          where shard = s.shard and member_id = $1 offset 0 for share) l
+     where exists (select 1 from member where id = $1)";
 
 /// Rides on the primary key of `job`. Whoever pauses, cancels or ends one of them waits for the end of this
 /// transaction.
@@ -81,9 +82,9 @@ pub(crate) const DELIVERING: &str = "
 pub(crate) const OPEN_BESIDE: &str = "
     select d.place, t.job_no, (t.module = o.module)::int as same_module
       from unnest($1::bigint[], $2::bigint[]) with ordinality d (device, job, place)
-     cross join task o
+     cross join lateral (select module from task where device_id = d.device and job_no = d.job offset 0) o
      cross join lateral (select job_no, module from task where device_id = d.device and open offset 0) t
-     where o.device_id = d.device and o.job_no = d.job and t.job_no <> d.job";
+     where t.job_no <> d.job";
 
 /// Rides on the primary keys of `task` and `task_due`. Tasks and their clocks.
 pub(crate) const MOVE: &str = "
@@ -102,10 +103,17 @@ pub(crate) const MOVE: &str = "
                report_session = coalesce(c.session, t.report_session),
                report_n = coalesce(c.n, t.report_n), notices = t.notices + c.notices,
                words = coalesce(c.words, t.words), revision = t.revision + 1, modified_at = $1
-          from c where t.device_id = c.device and t.job_no = c.job
+          from (select c.*, x.at from c
+                 cross join lateral (select ctid as at from task
+                                      where device_id = c.device and job_no = c.job offset 0) x) c
+         where t.ctid = c.at
     ), stopped as (
-        delete from task_due x using c
-         where c.due_at is null and x.device_id = c.device and x.job_no = c.job
+        delete from task_due t
+         using (select x.at from c
+                 cross join lateral (select ctid as at from task_due
+                                      where device_id = c.device and job_no = c.job offset 0) x
+                 where c.due_at is null) c
+         where t.ctid = c.at
     )
     insert into task_due (device_id, job_no, due_at, shard)
     select c.device, c.job, c.due_at, (c.device >> 48)::smallint from c where c.due_at is not null
@@ -114,46 +122,53 @@ pub(crate) const MOVE: &str = "
 /// Rides on the primary key of `task`. Place, words. $1, $2: devices, jobs.
 pub(crate) const WORDS: &str = "
     select d.place, t.words
-      from unnest($1::bigint[], $2::bigint[]) with ordinality d (device, job, place) cross join task t
-     where t.device_id = d.device and t.job_no = d.job and t.words is not null";
+      from unnest($1::bigint[], $2::bigint[]) with ordinality d (device, job, place)
+     cross join lateral (select words from task where device_id = d.device and job_no = d.job offset 0) t
+     where t.words is not null";
 
 /// Rides on the primary key of `task`. Locks those that are open still. $1, $2: devices, jobs.
 pub(crate) const LOCK_OPEN: &str = "
     select t.device_id, t.job_no, t.status, t.attempts, t.revision
-      from unnest($1::bigint[], $2::bigint[]) with ordinality d (device, job, place) cross join task t
-     where t.device_id = d.device and t.job_no = d.job and t.open
-     order by d.place
-       for update of t";
+      from unnest($1::bigint[], $2::bigint[]) d (device, job)
+     cross join lateral (select device_id, job_no, status, attempts, revision from task
+                          where device_id = d.device and job_no = d.job and open offset 0 for update) t";
 
 /// Rides on the primary keys of `task` and `task_due`. $1, $2: devices, jobs; $3: the cause; $4: when.
 pub(crate) const CANCEL: &str = "
     with c as materialized (select * from unnest($1::bigint[], $2::bigint[]) as c (device, job)),
     stopped as (
-        delete from task_due x using c where x.device_id = c.device and x.job_no = c.job
+        delete from task_due t
+         using (select x.at from c
+                 cross join lateral (select ctid as at from task_due
+                                      where device_id = c.device and job_no = c.job offset 0) x) c
+         where t.ctid = c.at
     )
     update task t
        set status = 6, open = false, cause = $3, revision = revision + 1, modified_at = $4, delivery = null,
            delivery_at = null, deadline_at = null, retry_at = null, percent = null, offered_at = null
-      from c where t.device_id = c.device and t.job_no = c.job";
+      from (select x.at from c
+             cross join lateral (select ctid as at from task
+                                  where device_id = c.device and job_no = c.job offset 0) x) c
+     where t.ctid = c.at";
 
-/// Rides on `task_place (job_no, seq)` and the primary keys of `device` and `device_gone`. $2: after which
-/// place; $3: a status or null; $4: tasks to look at; $5: tasks to return.
+/// Rides on `task_place (id)` and the primary keys of `device` and `device_gone`. $1, $2: after and up to which
+/// id; $3: a status or null; $4: tasks to look at; $5: tasks to return.
 pub(crate) const PAGE: &str = task!(
     "coalesce(d.name, g.name) as name, ",
-    "from (select * from task where job_no = $1 and seq > $2 order by seq limit $4) t
-     left join device d on d.id = t.device_id
-     left join device_gone g on d.id is null and g.id = t.device_id
+    "from (select * from task where id > $1 and id <= $2 order by id limit $4) t
+     left join lateral (select id, name from device where id = t.device_id offset 0) d on true
+     left join lateral (select name from device_gone where d.id is null and id = t.device_id offset 0) g on true
      where ($3::bigint is null or t.status = $3)
-     order by t.seq limit $5"
+     order by t.id limit $5"
 );
 
-/// Rides on `task_place (job_no, seq)`. The last of so many tasks, and how many there are.
+/// Rides on `task_place (id)`. The last of so many tasks, and how many there are.
 pub(crate) const LOOKED: &str = "
-    select max(seq)::bigint as seq, count(*) as n
-      from (select seq from task where job_no = $1 and seq > $2 order by seq limit $3) t";
+    select max(id) as id, count(*) as n
+      from (select id from task where id > $1 and id <= $2 order by id limit $3) t";
 
 /// Rides on `device_name (product_no, name)`, `device_gone_name (product_no, name)` and the primary key of
-/// `task`. $1: names; $2: the job; $3: after which place; $4: a status or null.
+/// `task`. $1: names; $2: the job; $3: after which id; $4: a status or null.
 pub(crate) const PAGE_OF: &str = task!(
     "d.name, ",
     "from (select d.id, d.name from unnest($1::text[]) n (name)
@@ -166,8 +181,8 @@ pub(crate) const PAGE_OF: &str = task!(
                                  where product_no = (select product_no from job where no = $2)
                                    and name = n.name offset 0) g) d
      cross join lateral (select * from task where device_id = d.id and job_no = $2 offset 0) t
-     where t.seq > $3 and ($4::bigint is null or t.status = $4)
-     order by t.seq limit $5"
+     where t.id > $3 and ($4::bigint is null or t.status = $4)
+     order by t.id limit $5"
 );
 
 /// Rides on nothing: the table of locks. What opens tasks of a shard's devices takes its lock, in the order of
