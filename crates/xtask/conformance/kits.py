@@ -5,6 +5,7 @@ import hmac
 import json
 import queue
 import struct
+import threading
 
 import paho.mqtt.client as mqtt
 from linkkit import linkkit
@@ -54,10 +55,16 @@ class Kit:
         return self
 
     def __exit__(self, *_):
-        try:
-            self.kit.destruct()
-        except Exception:
-            pass
+        # Taken apart while it connects again, the kit may wait for itself for ever: it is not waited for longer.
+        def destruct():
+            try:
+                self.kit.destruct()
+            except Exception:
+                pass
+
+        end = threading.Thread(target=destruct, daemon=True)
+        end.start()
+        end.join(timeout=10)
 
     def connected(self, seconds=10):
         assert self.connects.get(timeout=seconds) == 0
