@@ -18,7 +18,7 @@ use std::time::Duration;
 use otaria_core::ids::{DeviceId, JobNo};
 use otaria_core::job::{DYNAMIC_PUSHES_MAX, JobKind};
 use otaria_core::plan::{Want, share};
-use otaria_core::shard::Shard;
+use otaria_core::shard::{SHARDS, Shard};
 use otaria_core::task::{Delivery, TaskState, TaskStatus};
 use otaria_core::time::Timestamp;
 use otaria_ports::bus::Signal;
@@ -28,7 +28,7 @@ use otaria_ports::store::{BATCH_MAX, Task};
 
 use self::claims::Claim;
 use self::online::Online;
-use self::ready::Ready;
+use self::ready::{Order, Ready};
 use crate::Wake;
 use crate::book::JobFacts;
 use crate::error::CommandError;
@@ -156,13 +156,13 @@ impl Dispatcher {
                     devices.into_iter().for_each(|device| self.online.look(device));
                 }
                 Signal::JobChanged(job) => {
-                    self.shell.book.forget(job);
+                    self.shell.forget(job);
                     // Some of its tasks may not go out any more; they would only use up tokens.
                     let ready = self.ready.remove(&job).into_iter().flat_map(Ready::into_devices);
                     ready.for_each(|device| self.online.look(device));
                 }
                 Signal::JobOpened(job) => {
-                    self.shell.book.forget(job);
+                    self.shell.forget(job);
                     opened = true;
                 }
                 Signal::JobWanted(job) => {
@@ -172,7 +172,7 @@ impl Dispatcher {
                     }
                 }
                 Signal::Missed => {
-                    self.shell.book.forget_all();
+                    self.shell.forget_all();
                     // Everybody in there is online, so everybody is looked at.
                     self.ready.clear();
                     opened = true;
@@ -223,13 +223,15 @@ impl Dispatcher {
         for (device, jobs) in open {
             self.online.looked_at(device, &jobs);
         }
+        let order = if owned.shards.epochs.len() == SHARDS { Order::List } else { Order::Spread };
         for task in tasks {
             let (device, job, status) = (task.key.device, task.key.job, task.state.status());
             let pushable =
                 facts.get(&job).is_some_and(|facts| may_push(facts, status) && pushes_left(facts, &task));
             if pushable && owned.shards.epochs.contains_key(&device.shard()) {
                 let is_told = self.online.is_told(device, job);
-                if let Some(at) = self.ready.entry(job).or_default().add(task, is_told, now) {
+                let ready = self.ready.entry(job).or_insert_with(|| Ready::new(order));
+                if let Some(at) = ready.add(task, is_told, now) {
                     self.online.look_at(at, device);
                 }
             }

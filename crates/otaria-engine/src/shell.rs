@@ -58,15 +58,26 @@ impl Shell {
         jobs.into_iter().for_each(|job| self.deps.bus.tell(Signal::JobWanted(job)));
     }
 
+    /// Forgets what was read of a job.
+    pub(crate) fn forget(&self, job: JobNo) {
+        self.book.forget(job);
+        self.streams.forget(job);
+    }
+
+    /// Forgets what was read of all jobs.
+    pub(crate) fn forget_all(&self) {
+        self.book.forget_all();
+        self.streams.forget_all();
+    }
+
     /// Takes what others tell, in a process that has no dispatcher to do it.
     pub fn hear(&self) {
         for signal in self.deps.bus.drain(usize::MAX) {
             match signal {
                 Signal::JobChanged(job) | Signal::JobOpened(job) => {
-                    self.book.forget(job);
-                    self.streams.forget(job);
+                    self.forget(job);
                 }
-                Signal::Missed => self.book.forget_all(),
+                Signal::Missed => self.forget_all(),
                 Signal::TasksReady { .. } | Signal::JobWanted(_) => {}
             }
         }
@@ -74,15 +85,13 @@ impl Shell {
 
     /// Makes everybody read a job again that may deliver now and could not before.
     pub fn job_opened(&self, job: JobNo) {
-        self.book.forget(job);
-        self.streams.forget(job);
+        self.forget(job);
         self.deps.bus.tell(Signal::JobOpened(job));
     }
 
     /// Makes everybody read a job again.
     pub fn job_changed(&self, job: JobNo) {
-        self.book.forget(job);
-        self.streams.forget(job);
+        self.forget(job);
         self.deps.bus.tell(Signal::JobChanged(job));
     }
 }

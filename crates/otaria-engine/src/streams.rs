@@ -54,6 +54,13 @@ impl Streams {
         readers.known.retain(|_, reader| reader.facts.job.no != job);
     }
 
+    /// Makes all readers be looked up again.
+    pub(crate) fn forget_all(&self) {
+        let mut readers = self.lock();
+        readers.forgotten += 1;
+        readers.known.clear();
+    }
+
     /// Who reads this, and how often something had been forgotten when that was looked up.
     fn find(&self, of: (DeviceId, u32), now: Timestamp) -> (Option<Arc<JobFacts>>, u64) {
         let readers = self.lock();

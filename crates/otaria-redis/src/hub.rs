@@ -82,6 +82,12 @@ impl Ears {
         }
     }
 
+    fn tell_of_a_gap(&self, channel: &str) {
+        if let Some(ears) = self.0.lock().get_mut(channel) {
+            ears.retain_mut(|ear| ear.tell(Heard::Gap));
+        }
+    }
+
     fn tell_all_of_a_gap(&self) {
         for ears in self.0.lock().values_mut() {
             ears.retain_mut(|ear| ear.tell(Heard::Gap));
@@ -172,10 +178,13 @@ async fn hear(
             }
             wish = wished.recv() => {
                 let (channel, done) = wish?;
-                if sink.subscribe(channel).await.is_err() {
+                if sink.subscribe(&channel).await.is_err() {
                     return Some(());
                 }
-                let _ = done.send(());
+                if done.send(()).is_err() {
+                    // It did not wait so long, and believes to have heard since then.
+                    ears.tell_of_a_gap(&channel);
+                }
             }
             _ = pulse.tick() => {
                 if unheard == UNHEARD {

@@ -37,6 +37,8 @@
 //!
 //! All keys of one script lie in one hash tag, so a Redis Cluster works. It has a server, and so an
 //! incarnation, per unit. The servers' clocks must agree within [`otaria_core::pace::CLOCK_ERROR`]; NTP does.
+//! What is said on channels may get lost between its nodes without a word: then notices wait for their
+//! deadline and signals for the next sweep. One server with replicas and sentinels loses less and is enough.
 
 mod bus;
 mod clock;

@@ -1,6 +1,6 @@
 //! One job's tasks that could be pushed now, in memory.
 //!
-//! First offers go in the order of the list; retries and redeliveries take turns with them, and repeats for
+//! First offers go in the order of the list, or spread over it ([`Order`]); retries and redeliveries take turns with them, and repeats for
 //! new sessions take turns with both: so none starves another, and while others want them repeats take at
 //! most half of the tokens.
 
@@ -11,9 +11,31 @@ use otaria_core::task::Want;
 use otaria_core::time::Timestamp;
 use otaria_ports::store::Task;
 
-/// See the module. Keyed by the task's place in the job, so that a task is in here once.
+/// In which order tasks of one kind go out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Order {
+    /// That of the list: neighbours in the store are claimed together.
+    #[default]
+    List,
+    /// Spread evenly over the list. A list is sorted by shard, so where several share the shards, one that takes
+    /// over another's begins with them at once instead of finishing its own first.
+    Spread,
+}
+
+impl Order {
+    /// Where a task stands. No two places of a job come to the same: the factor is odd.
+    const fn place(self, seq: u32) -> u32 {
+        match self {
+            Self::List => seq,
+            Self::Spread => seq.wrapping_mul(0x9e37_79b1),
+        }
+    }
+}
+
+/// See the module. Keyed by the task's place in the order, so that a task is in here once.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
+    order: Order,
     first: BTreeMap<u32, Task>,
     again: BTreeMap<u32, Task>,
     repeats: BTreeMap<u32, Task>,
@@ -23,10 +45,14 @@ pub(super) struct Ready {
 }
 
 impl Ready {
+    pub(super) fn new(order: Order) -> Self {
+        Self { order, ..Self::default() }
+    }
+
     /// Takes a task that was read just now, in place of what was known of it. `is_told` says whether its
     /// notice was claimed for the device's present session. Answers when to look again, if that is known.
     pub(super) fn add(&mut self, task: Task, is_told: bool, now: Timestamp) -> Option<Timestamp> {
-        let seq = task.key.seq;
+        let seq = self.order.place(task.key.seq);
         for kind in [&mut self.first, &mut self.again, &mut self.repeats] {
             kind.remove(&seq);
         }
@@ -127,6 +153,23 @@ mod tests {
         let among_first_100 = |kind| taken[..100].iter().filter(|of| **of == kind).count();
         assert_eq!([0, 1, 2].map(among_first_100), [50, 25, 25]);
         assert_eq!(taken.len(), 300);
+    }
+
+    #[test]
+    fn spread_tasks_come_from_all_over_the_list_and_each_once() {
+        let mut ready = Ready::new(Order::Spread);
+        for seq in 1..=4_000 {
+            ready.add(task(seq, TaskState::Queued), false, at(0));
+        }
+        let taken: Vec<u32> = std::iter::from_fn(|| ready.next()).map(|task| task.key.seq).collect();
+        for tenth in 0..10 {
+            let from = tenth * 400;
+            let early = taken[..200].iter().filter(|seq| (from + 1..=from + 400).contains(*seq)).count();
+            assert!((15..=25).contains(&early), "{early} of the first 200 are from the {tenth}th tenth");
+        }
+        let mut all = taken;
+        all.sort_unstable();
+        assert!(all.into_iter().eq(1..=4_000));
     }
 
     #[test]

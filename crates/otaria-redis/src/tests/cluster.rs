@@ -84,8 +84,11 @@ async fn everything_works_on_a_cluster() {
     let bus = RedisBus::start(&link, &hub, Arc::default()).await;
     let other_bus = RedisBus::start(&other, &other_hub, Arc::default()).await;
     other_bus.drain(10);
-    bus.tell(Signal::JobOpened(JobNo(1)));
-    until(Duration::from_secs(10), || async { other_bus.drain(10).contains(&Signal::JobOpened(JobNo(1))) })
-        .await;
+    let is_heard = || async {
+        // Between nodes a word may get lost; sweeps make that good, and here repeating it.
+        bus.tell(Signal::JobOpened(JobNo(1)));
+        other_bus.drain(100).contains(&Signal::JobOpened(JobNo(1)))
+    };
+    until(Duration::from_secs(20), is_heard).await;
     assert!(clock.now() > Timestamp::EPOCH);
 }

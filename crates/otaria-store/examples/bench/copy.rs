@@ -6,8 +6,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, query, query_scalar, ra
 
 use crate::measure::{Dice, cpu, say};
 
-const COLUMNS: &str =
-    "device_id, job_no, id, created_at, status, open, module, src_version, cause";
+const COLUMNS: &str = "device_id, job_no, id, created_at, status, open, module, src_version, cause";
 
 pub(crate) struct Database {
     pub(crate) url: String,

@@ -51,10 +51,8 @@ impl<'b> Expander<'b> {
         sorted.dedup();
         let mut twice = total - sorted.len() as u64;
         let offset = self.cursor.offset;
-        let parts: Vec<Vec<DeviceName>> = sorted
-            .chunks(slice())
-            .map(|part| part.iter().map(|(_, name)| name.clone()).collect())
-            .collect();
+        let parts: Vec<Vec<DeviceName>> =
+            sorted.chunks(slice()).map(|part| part.iter().map(|(_, name)| name.clone()).collect()).collect();
         let module = ModuleName::default_module();
         let resolve = async |names: &[DeviceName]| {
             let begun = Instant::now();

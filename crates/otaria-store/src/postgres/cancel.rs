@@ -18,7 +18,7 @@ use super::sql::{jobs as sql, tasks};
 use crate::errors::failed;
 use crate::feed::Moved;
 use crate::rows::Of;
-use crate::sql::jobs::{CANCELING, CANCEL_CURSOR};
+use crate::sql::jobs::{CANCEL_CURSOR, CANCELING};
 
 const DOING: &str = "cancelling tasks";
 

@@ -271,8 +271,7 @@ async fn create(tx: &mut PgTx<'_>, job: &CreateJob, now: Timestamp) -> Result<Cr
 
 async fn product(tx: &mut PgTx<'_>, job: &CreateJob) -> Result<ProductNo, StoreError> {
     let product = query_scalar(sql::PRODUCT_OF).bind(job.new.product.as_str()).bind(job.account.0);
-    let product: Option<i64> =
-        product.fetch_optional(tx.conn()).await.map_err(failed("making a job"))?;
+    let product: Option<i64> = product.fetch_optional(tx.conn()).await.map_err(failed("making a job"))?;
     product.map(ProductNo).ok_or(StoreError::NotFound { what: "product" })
 }
 

@@ -95,11 +95,7 @@ async fn strategies(tx: &mut PgTx<'_>, products: &BTreeSet<i64>) -> Result<Vec<S
 
 /// Leaves out who has a task in the job already; for the rest holds the jobs and looks again which of them
 /// still take devices, then holds cursors and places.
-async fn hold(
-    tx: &mut PgTx<'_>,
-    products: &BTreeSet<i64>,
-    mut joining: Joining,
-) -> Result<Held, StoreError> {
+async fn hold(tx: &mut PgTx<'_>, products: &BTreeSet<i64>, mut joining: Joining) -> Result<Held, StoreError> {
     for (job, tasks) in &mut joining {
         tasks.sort_unstable_by_key(|task| task.device);
         tasks.dedup_by_key(|task| task.device);

@@ -19,6 +19,9 @@ use super::sql::tasks as sql;
 use super::{PgTx, PostgresStore, bulk, changes, listing, standing, versions};
 use crate::rows::{self, Of};
 
+/// Due tasks that a call looks at in each shard, at least.
+const LOOK_MIN: usize = 16;
+
 #[async_trait]
 impl Tasks for PostgresStore {
     async fn open_tasks(&self, devices: &[DeviceId]) -> Result<Vec<Task>, StoreError> {
@@ -57,7 +60,9 @@ impl Tasks for PostgresStore {
 
     async fn due(&self, shards: &[Shard], now: Timestamp, limit: usize) -> Result<Vec<Task>, StoreError> {
         let shards: Vec<i16> = shards.iter().map(|shard| i16::from(shard.0)).collect();
-        let due = || query(sql::DUE).bind(&shards).bind(now.millis()).bind(int(limit));
+        // Shards are even, so a few times its share of each is enough.
+        let look = (limit.saturating_mul(4) / shards.len().max(1)).clamp(LOOK_MIN.min(limit), limit);
+        let due = || query(sql::DUE).bind(&shards).bind(now.millis()).bind(int(limit)).bind(int(look));
         self.rows("reading due tasks", due).await?.iter().map(rows::task).collect()
     }
 

@@ -90,8 +90,7 @@ fn two_expansions_that_meet_open_one_task_of_a_device() {
 /// Ends the open tasks of a job.
 async fn end_all(world: &World<'_>, job: &Job) {
     let open = world.tasks(job).await.into_iter().filter(|task| task.state.status().is_open());
-    let end: Vec<TaskChange> =
-        open.map(|task| to(&task, TaskState::Succeeded { attempts: 0 })).collect();
+    let end: Vec<TaskChange> = open.map(|task| to(&task, TaskState::Succeeded { attempts: 0 })).collect();
     assert!(world.store.settle(&end, at(2)).await.unwrap().into_iter().all(|written| written));
 }
 
@@ -129,9 +128,8 @@ fn nothing_is_claimed_behind_a_take_over() {
                 let owner = own(&stores[0], now).await;
                 assert_eq!(owner.epochs.len(), 256);
                 // Four at once, as a dispatcher has batches of several jobs on their way.
-                let claims = join_all(
-                    tasks.chunks(50).map(|part| claim_all(&stores[0], &owner, part, now + 1)),
-                );
+                let claims =
+                    join_all(tasks.chunks(50).map(|part| claim_all(&stores[0], &owner, part, now + 1)));
                 let take_over = async {
                     tokio::time::sleep(Duration::from_millis(u64::try_from(round).unwrap() * 2)).await;
                     let new = own(&stores[1], now + 50).await;
@@ -140,7 +138,10 @@ fn nothing_is_claimed_behind_a_take_over() {
                 let (written, (taken, claimed)) = join(claims, take_over).await;
                 assert_eq!(taken, 256);
                 let written: usize = written.into_iter().sum();
-                assert_eq!(written as u64, claimed, "round {round}: claimed after the take-over was answered");
+                assert_eq!(
+                    written as u64, claimed,
+                    "round {round}: claimed after the take-over was answered"
+                );
                 before += written;
                 refused += tasks.len() - written;
                 world.check(&job).await;
@@ -166,9 +167,8 @@ fn nothing_is_claimed_behind_a_cancellation() {
                 let job = world.job(&format!("job{round}"), &devices).await;
                 let tasks = world.tasks(&job).await;
                 let owner = own(&stores[0], now).await;
-                let claims = join_all(
-                    tasks.chunks(50).map(|part| claim_all(&stores[0], &owner, part, now + 1)),
-                );
+                let claims =
+                    join_all(tasks.chunks(50).map(|part| claim_all(&stores[0], &owner, part, now + 1)));
                 let queued = CancelFlags { queued: true, ..CancelFlags::default() };
                 let cancel = async {
                     tokio::time::sleep(Duration::from_millis(u64::try_from(round).unwrap() * 2)).await;

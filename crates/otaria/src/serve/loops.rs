@@ -19,6 +19,8 @@ use tokio::task::JoinSet;
 const IDLE: Duration = Duration::from_secs(1);
 /// Hints for jobs that other processes carry are gathered for so long.
 const PASS_ON: Duration = Duration::from_millis(100);
+/// A dispatcher that cannot reach what processes share for so long gives its shards up.
+const CUT_OFF: Duration = Duration::from_secs(2);
 /// After a failure; doubled up to the longest.
 const REST: Duration = Duration::from_millis(100);
 const REST_MAX: Duration = Duration::from_secs(5);
@@ -34,6 +36,8 @@ pub(crate) struct Loops {
     pub(crate) stop: watch::Receiver<bool>,
     /// Rings when the dispatcher has news.
     pub(crate) news: Arc<Bell>,
+    /// Whether what processes share is within reach.
+    pub(crate) linked: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Loops {
@@ -68,9 +72,19 @@ impl Loops {
     async fn own(mut self, mut owner: Owner, owned: watch::Sender<Arc<Ownership>>) {
         let bell = Bell::default();
         let mut pause = Pause::default();
+        let mut cut_off: Option<Timestamp> = None;
         loop {
             let now = self.clock.now();
-            let ticked = owner.tick(now).await;
+            let since = *cut_off.get_or_insert(now);
+            let ticked = if (self.linked)() {
+                cut_off = None;
+                owner.tick(now).await
+            } else if now.since(since) < CUT_OFF {
+                owner.tick(now).await
+            } else {
+                // It can push nothing; others may. Once it is back it joins anew.
+                owner.leave().await.map(|()| Wake::At(now + Duration::from_millis(500)))
+            };
             owned.send_replace(Arc::new(owner.owned().clone()));
             if !self.wait("owner", ticked, &bell, &mut pause).await {
                 break;

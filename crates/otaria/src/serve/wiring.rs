@@ -112,11 +112,13 @@ impl Server {
         }
         let (stop_loops, stop) = watch::channel(false);
         let mut loops = JoinSet::new();
+        let links = base.shared.clone();
         let running = Loops {
             shell: Arc::clone(&shell),
             clock: Arc::clone(&clock),
             stop,
             news: Arc::clone(&base.news),
+            linked: Arc::new(move || links.as_ref().is_none_or(|shared| shared.trouble().is_none())),
         };
         let mut cron = None;
         if roles.dispatcher {

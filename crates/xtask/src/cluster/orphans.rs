@@ -1,7 +1,8 @@
 //! Whose devices a dispatcher looks after, read from PostgreSQL right before a fault hits it.
 //!
 //! The rows say which member owns a shard, not which process that is. Whoever does not renew itself after the
-//! fault was hit by it.
+//! fault was hit by it. Where all do, members are told apart by their numbers: the dispatchers were started one
+//! after the other, and each joined before the next.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -33,13 +34,21 @@ impl Before {
         Ok(Self { devices })
     }
 
-    /// The devices of the member that the fault silenced. `None` if that is not one alone.
-    pub(crate) fn of_silent(mut self, postgres: &Postgres) -> Result<Option<BTreeSet<String>>> {
+    /// The devices of the dispatcher that the fault hit: of the member that it silenced, or else of the one that
+    /// was started `victim`-th of so many `dispatchers`. `None` if that cannot be told.
+    pub(crate) fn of_hit(
+        mut self,
+        postgres: &Postgres,
+        victim: usize,
+        dispatchers: usize,
+    ) -> Result<Option<BTreeSet<String>>> {
         let first = renewals(postgres)?;
         std::thread::sleep(RENEWED_WITHIN);
         let then = renewals(postgres)?;
         let silent = silent(&first, &then, self.devices.keys());
-        Ok(silent.and_then(|member| self.devices.remove(&member)))
+        let by_number =
+            || self.devices.keys().nth(victim).filter(|_| self.devices.len() == dispatchers).copied();
+        Ok(silent.or_else(by_number).and_then(|member| self.devices.remove(&member)))
     }
 }
 

@@ -229,7 +229,9 @@ impl Trial {
 
     fn look_for_orphans(&mut self, before: Option<Before>) -> Result<()> {
         if let Some(before) = before {
-            let orphans = before.of_silent(self.cluster.postgres()?)?;
+            let dispatchers = self.cluster.members.iter().filter(|member| member.role == Role::Dispatcher);
+            let dispatchers = dispatchers.count();
+            let orphans = before.of_hit(self.cluster.postgres()?, self.plan.victim, dispatchers)?;
             let count =
                 orphans.as_ref().map_or("an unknown number of".to_owned(), |found| found.len().to_string());
             eprintln!("   the fault hit the dispatcher of {count} devices");

@@ -36,8 +36,10 @@ pub(crate) const VERSIONS: &str = "
 pub(crate) const AUTH: &str = "
     select u.place - 1 as place, d.id, p.account_id, d.enabled, d.sealed_secret
       from unnest($1::text[], $2::text[]) with ordinality u (key, name, place)
-     cross join product p cross join device d
-     where p.key = u.key and d.product_no = p.no and d.name = u.name";
+     cross join product p
+     cross join lateral (select id, enabled, sealed_secret from device
+                          where product_no = p.no and name = u.name offset 0) d
+     where p.key = u.key";
 
 /// Rides on the primary key of `device`. $1 is sorted.
 pub(crate) const CONNECTED: &str = "

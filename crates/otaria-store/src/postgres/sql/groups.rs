@@ -36,9 +36,11 @@ pub(crate) const ACTIVE: &str = "
 /// Rides on the primary keys of `group_member`, `device` and `device_module`.
 pub(crate) const SCAN: &str = "
     select s.id, s.name, m.version
-      from (select d.id, d.name from group_member g cross join device d
+      from (select d.id, d.name from group_member g
+             cross join lateral (select id, name from device
+                                  where id = g.device_id and product_no = $4 offset 0) d
              where g.group_no = $1 and g.device_id > $2 and g.added <= $3
-               and (g.removed is null or g.removed > $3) and d.id = g.device_id and d.product_no = $4
+               and (g.removed is null or g.removed > $3)
              order by g.device_id limit $5) s
       left join device_module m on m.device_id = s.id and m.module = $6
      order by s.id";

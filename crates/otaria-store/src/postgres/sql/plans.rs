@@ -157,6 +157,10 @@ async fn plan(conn: &mut PgConnection, statement: &str) -> Vec<String> {
 /// The step's first line, if it walks a large table.
 fn walks(step: &str) -> Option<&str> {
     let first = step.lines().next()?;
+    // Then it is the set that is looked through for each row of the table.
+    if step.contains("Join Filter") && !first.contains("Left Join") {
+        return Some(first);
+    }
     let table = first.split_once(" on ")?.1.split(' ').next()?;
     let is_walk = first.contains("Seq Scan") || (first.contains("Scan") && !step.contains(" Cond: "));
     (LARGE.contains(&table) && is_walk).then_some(first)

@@ -36,14 +36,23 @@ pub(crate) const BY_ID: &str = task!(
     "from unnest($1::bigint[]) d (id) cross join lateral (select * from task where id = d.id offset 0) t"
 );
 
-/// Rides on `task_due_at (shard, due_at)` and the primary key of `task`.
+/// Rides on `task_due_at (shard, due_at)` and the primary key of `task`. $4: rows to look at of each shard; what
+/// is later than the last one that was looked at in some shard has to wait, lest an earlier one is passed over.
 pub(crate) const DUE: &str = task!(
     "",
-    "from (select c.device_id, c.job_no, c.due_at
-             from unnest($1::smallint[]) s (shard)
-            cross join lateral (select device_id, job_no, due_at from task_due
-                                 where shard = s.shard and due_at <= $2 order by due_at limit $3) c
-            order by c.due_at, c.device_id limit $3) c
+    "from (with looked as materialized (
+               select c.device_id, c.job_no, c.due_at, s.shard
+                 from unnest($1::smallint[]) s (shard)
+                cross join lateral (select device_id, job_no, due_at from task_due
+                                     where shard = s.shard and due_at <= $2 order by due_at limit $4) c
+           ), cut as (
+               select min(g.last) as at
+                 from (select max(due_at) as last, count(*) as n from looked group by shard) g
+                where g.n = $4
+           )
+           select device_id, job_no, due_at from looked
+            where due_at <= coalesce((select at from cut), $2)
+            order by due_at, device_id limit $3) c
      cross join lateral (select * from task
                           where device_id = c.device_id and job_no = c.job_no offset 0) t
      order by c.due_at, c.device_id"
