@@ -44,6 +44,11 @@ impl Keys {
         format!("{{{}:gateways}}:roll", self.0)
     }
 
+    /// Who may do what only one process may do at a time.
+    pub(crate) fn lease(&self, what: &str) -> String {
+        format!("{{{}:lease:{what}}}:holder", self.0)
+    }
+
     /// What all gateways hear.
     pub(crate) fn to_gateways(&self) -> String {
         format!("{}:gateways", self.0)

@@ -5,6 +5,7 @@ mod clock;
 mod cluster;
 mod contract;
 mod events;
+mod lease;
 mod link;
 mod notices;
 mod pace;

@@ -1,6 +1,7 @@
 //! The command line: what there is to say, and the commands of operators, which speak gRPC to a server.
 
 mod access;
+mod broker_config;
 mod device;
 mod firmware;
 mod group;
@@ -9,6 +10,7 @@ mod job_create;
 mod job_orders;
 mod link;
 mod migrate;
+mod mosquitto;
 pub(crate) mod output;
 mod product;
 mod task;
@@ -49,6 +51,11 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Connect simulated devices to a server
     Fleet(fleet::FleetArgs),
+    /// Write the configuration of an MQTT broker that is to hold the devices
+    BrokerConfig {
+        #[command(subcommand)]
+        of: broker_config::BrokerConfigCommand,
+    },
     /// Products: kinds of devices
     Product(Operator<product::ProductCommand>),
     /// Devices of a product
@@ -96,6 +103,7 @@ impl Cli {
             Command::Migrate(args) => Box::pin(migrate::run(&args)).await?,
             Command::Demo(args) => return Box::pin(demo::run(args)).await,
             Command::Fleet(args) => Box::pin(fleet::run(args)).await?,
+            Command::BrokerConfig { of } => broker_config::run(&of)?,
             Command::Product(of) => Box::pin(product::run(of.command, &of.link)).await?,
             Command::Device(of) => Box::pin(device::run(of.command, &of.link)).await?,
             Command::Group(of) => Box::pin(group::run(of.command, &of.link)).await?,
@@ -136,6 +144,7 @@ mod tests {
             "otaria migrate --store postgres://h/d",
             "otaria fleet --names-file a.csv --product-key k --stay until-idle",
             "otaria fleet bench --devices 10 --jobs 1",
+            "otaria broker-config mosquitto --devices a.csv --product-key k --broker mqtt://u:p@h --out d",
             "otaria product create my_sensor --endpoint http://h:1",
             "otaria product --json list",
             "otaria device register --product k --count 5 --prefix sim- --out a.csv",

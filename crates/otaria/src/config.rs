@@ -12,6 +12,10 @@ use otaria_core::list::ListLimits;
 use otaria_core::rules::Limits;
 use serde::Deserialize;
 
+mod broker;
+
+pub(crate) use self::broker::{BrokerSection, BrokerUrl};
+
 /// Everything that can be configured, as the file has it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -37,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) http: HttpConfig,
     /// MQTT.
     pub(crate) mqtt: MqttConfig,
+    /// A broker that holds the devices in place of our gateway.
+    pub(crate) broker: BrokerSection,
     /// What callers may ask for.
     pub(crate) limits: LimitsConfig,
     /// How long things are kept.
@@ -303,6 +309,7 @@ impl Default for Config {
             grpc: Face { listen: loopback(50051), tls_certificate: None, tls_key: None },
             http: HttpConfig::default(),
             mqtt: MqttConfig::default(),
+            broker: BrokerSection::default(),
             limits: LimitsConfig::default(),
             retention: RetentionConfig::default(),
             log: LogConfig::default(),
@@ -403,9 +410,23 @@ impl Config {
         Ok(())
     }
 
+    fn check_broker(&self) -> anyhow::Result<()> {
+        self.broker.check(self.allow_plaintext)?;
+        let Some(broker) = self.broker.target()? else { return Ok(()) };
+        let own = self.mqtt.listen;
+        if self.roles.gateway && broker.ip() == Some(own.ip()) && broker.port == own.port() {
+            bail!(
+                "mqtt.listen and broker.url are the same address, {own}: beside a broker this server's own MQTT \
+                 port is for the event feed only; give it another one (--mqtt)"
+            );
+        }
+        Ok(())
+    }
+
     /// Checks what no single value can tell.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         self.check_roles()?;
+        self.check_broker()?;
         crate::serve::quotas::per_second(&self.limits.quotas)?;
         let pairs = [
             ("grpc", &self.grpc.tls_certificate, &self.grpc.tls_key),

@@ -35,6 +35,8 @@ use crate::stopwatch::Stopwatch;
 pub(crate) use self::command::{FleetArgs, run};
 pub(crate) use self::download::Mode;
 pub(crate) use self::events::Events;
+pub(crate) use self::login::{Kit, SignMethod};
+pub(crate) use self::names::read as read_identities;
 pub(crate) use self::recorder::{Recorder, sum};
 pub(crate) use self::tally::{MINUTE, count};
 
@@ -74,6 +76,10 @@ pub(crate) struct Plan {
     /// New connections a second.
     pub(crate) connect_rate: u32,
     pub(crate) download: Mode,
+    /// The kit that all devices have; each of the three in equal shares without one.
+    pub(crate) kit: Option<Kit>,
+    /// Whether devices subscribe to their topics, for servers that do not take `_ss=1` for it.
+    pub(crate) subscribe: bool,
     /// Most that a device thinks before it begins an update, in milliseconds.
     pub(crate) work_ms: u64,
     /// The version that all devices have at first.
@@ -113,6 +119,8 @@ impl Fleet {
             dialer,
             recorder: Arc::clone(&recorder),
             doorstep: Semaphore::new(DOORSTEP),
+            kit: plan.kit,
+            subscribe: plan.subscribe,
             work_ms: plan.work_ms,
             seed: plan.seed,
         });

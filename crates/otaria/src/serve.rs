@@ -2,8 +2,10 @@
 
 mod allocator;
 mod base;
+mod bridge;
 mod cron;
 mod folder;
+mod gateway;
 mod inbox;
 mod loops;
 mod plant;
@@ -51,6 +53,10 @@ pub(crate) struct ServeArgs {
     /// Redis for what processes share; with --store.
     #[arg(long, env = "OTARIA_REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) redis: Option<Hidden>,
+    /// An MQTT broker that holds the devices, as `mqtt://user:password@host:1883` or `mqtts://…` [default: none,
+    /// devices connect to this server].
+    #[arg(long, env = "OTARIA_BROKER_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) broker: Option<Hidden>,
     /// Where packages and lists lie: a folder, or `s3://bucket/prefix` [default: DIR/objects].
     #[arg(long, env = "OTARIA_OBJECTS", value_name = "FOLDER|URL")]
     pub(crate) objects: Option<String>,
@@ -98,6 +104,7 @@ impl ServeArgs {
         config.roles = self.role.unwrap_or(config.roles);
         config.store.url = self.store.clone().or(config.store.url);
         config.redis.url = self.redis.clone().or(config.redis.url);
+        config.broker.url = self.broker.clone().or(config.broker.url);
         config.objects.url = self.objects.clone().or(config.objects.url);
         config.master_key_file = self.master_key_file.clone().or(config.master_key_file);
         config.http.public_url = self.public_url.clone().or(config.http.public_url);

@@ -5,6 +5,10 @@
 //! the statement. What the decision rests on besides is held as well: claims hold jobs and leases (I5, I13), and
 //! what may open a task holds the places of its shard (I2), both before any task.
 //!
+//! 2026-11-22, 1,000 a call, one caller, 2 cores: 77 thousand claims a second in the order of the list, 71 thousand
+//! of random tasks, 67 thousand reports. With the deadline in an index of `task` itself each would have made
+//! a new entry in every index: twice the cost for random tasks.
+//!
 //! Invariant: a change is written whole, with its counts and its event, or not at all.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};

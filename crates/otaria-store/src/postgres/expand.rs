@@ -8,6 +8,12 @@
 //! nobody else opens a task of its devices between the look and the insert; tasks that may make room, in the
 //! order of their keys; counters last. What is wanted is decided from what was read under these, so no
 //! unique key is ever violated by two expansions that meet.
+//!
+//! 2026-11-22, 1,000,000 shuffled names against as many devices on 2 cores (`examples/bench`): 7.1 s, where a
+//! bare `COPY` of the 880,000 tasks in the order of the list takes 3.8 s, and sorted as they are here 2.3 s. Of the
+//! server's 8.6 s of processor names take 4.2; here the copy takes about half, asking whether the job had the
+//! devices before a quarter, whether they are busy an eighth. Chunks of 131,072 in slices of 10,000 take 5.9 s,
+//! 262,144 in slices of 20,000 5.3 s: each index page is touched less often.
 
 use std::collections::HashSet;
 use std::fmt::Write;

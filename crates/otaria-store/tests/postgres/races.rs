@@ -287,3 +287,38 @@ fn of_many_who_write_a_task_one_does() {
         });
     });
 }
+
+/// However unevenly deadlines fall on shards, the oldest come first and no more wait behind a short answer.
+#[test]
+#[ignore = "needs PostgreSQL: cargo xtask test runs it"]
+fn a_shard_with_most_of_the_deadlines_is_not_cut_short() {
+    with_database(|database| {
+        block_on(async {
+            let store = database.open_silent().await;
+            let world = World::new(&store).await;
+            let devices = world.devices(0..400).await;
+            let job = world.job("job1", &devices).await;
+            let tasks = world.tasks(&job).await;
+            let changes: Vec<TaskChange> = (0..)
+                .zip(&tasks)
+                .map(|(n, task)| to(task, state(TaskStatus::InProgress, at(n * 7 % 401))))
+                .collect();
+            store.settle(&changes, at(0)).await.unwrap();
+            // All of them into one shard.
+            let mut conn = PgConnection::connect(&database.url).await.unwrap();
+            sqlx::query("update task_due set shard = 7 where due_at % 7000 <> 0")
+                .execute(&mut conn)
+                .await
+                .unwrap();
+            conn.close().await.unwrap();
+            let shards: Vec<Shard> = Shard::all().collect();
+            let mut deadlines: Vec<_> = changes.iter().filter_map(|change| change.to.due_at()).collect();
+            deadlines.sort_unstable();
+            for limit in [1, 10, 100, 300, 400, 1_000] {
+                let due = store.due(&shards, at(10_000), limit).await.unwrap();
+                let found: Vec<_> = due.iter().filter_map(|task| task.state.due_at()).collect();
+                assert_eq!(found, deadlines[..limit.min(400)], "at most {limit}");
+            }
+        });
+    });
+}

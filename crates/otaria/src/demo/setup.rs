@@ -114,6 +114,8 @@ pub(super) fn plan(server: &Server, product_key: &str, seed: u64) -> Plan {
         tls_ca: None,
         connect_rate: CONNECT_RATE,
         download: Mode::Full,
+        kit: None,
+        subscribe: false,
         work_ms: 0,
         version: SRC_VERSION.to_owned(),
         seed,

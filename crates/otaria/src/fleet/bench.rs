@@ -111,6 +111,8 @@ async fn measure(args: &BenchArgs, server: &Server) -> anyhow::Result<Verdict> {
         tls_ca: None,
         connect_rate: args.connect_rate,
         download: args.download,
+        kit: None,
+        subscribe: false,
         work_ms: args.work_ms,
         version: "1.0.0".to_owned(),
         seed,

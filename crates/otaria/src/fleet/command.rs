@@ -11,7 +11,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use super::bench::{self, BenchArgs};
 use super::report::Report;
-use super::{Events, Fleet, Mode, Plan, count, names, sum};
+use super::{Events, Fleet, Kit, Mode, Plan, count, names, sum};
 use crate::cli::output;
 use crate::process;
 use crate::stopwatch::{Stopwatch, fresh_seed};
@@ -73,6 +73,12 @@ struct RunArgs {
     /// How much of a package to download.
     #[arg(long, value_enum, default_value_t = Mode::Full)]
     download: Mode,
+    /// Let all devices speak as one kit does [default: all three in equal shares].
+    #[arg(long, value_enum)]
+    kit: Option<Kit>,
+    /// Subscribe to what is for the devices, for a broker that is not Otaria's own.
+    #[arg(long)]
+    subscribe: bool,
     /// Begin each update after a random time of at most so many milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     work_ms: u64,
@@ -150,6 +156,8 @@ async fn stay(args: RunArgs) -> anyhow::Result<()> {
             tls_ca: args.tls_ca,
             connect_rate: args.connect_rate,
             download: args.download,
+            kit: args.kit,
+            subscribe: args.subscribe,
             work_ms: args.work_ms,
             version: args.firmware_version,
             seed: args.seed.unwrap_or_else(fresh_seed),

@@ -8,7 +8,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 use futures_util::Stream;
 use rumqttc::mqttbytes::QoS;
-use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectReturnCode, Packet, Publish};
+use rumqttc::mqttbytes::v4::{
+    ConnAck, Connect, ConnectReturnCode, Packet, Publish, Subscribe, SubscribeFilter,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -44,6 +46,10 @@ pub(crate) struct Site {
     pub(crate) recorder: Arc<Recorder>,
     /// Connections that may come about at the same time.
     pub(crate) doorstep: Semaphore,
+    /// The kit that all devices have; each has its own without one.
+    pub(crate) kit: Option<Kit>,
+    /// Whether devices subscribe to their topics.
+    pub(crate) subscribe: bool,
     /// Most that a device thinks before it begins an update, in milliseconds.
     pub(crate) work_ms: u64,
     pub(crate) seed: u64,
@@ -67,7 +73,7 @@ pub(crate) struct Device {
 
 impl Device {
     pub(crate) fn new(site: Arc<Site>, place: usize, identity: Identity, version: String) -> Self {
-        let kit = Kit::of(place);
+        let kit = site.kit.unwrap_or_else(|| Kit::of(place));
         Self {
             site,
             place,
@@ -143,9 +149,27 @@ impl Device {
     }
 
     /// What the device says first on each connection.
-    pub(super) fn greeting(&mut self) -> Packet {
+    pub(super) fn greeting(&mut self) -> Vec<Packet> {
+        let mut packets = Vec::new();
+        if self.site.subscribe {
+            let (product, name) = (&self.site.product_key, &self.identity.name);
+            let filters = [
+                format!("/ota/device/upgrade/{product}/{name}"),
+                format!("/sys/{product}/{name}/thing/file/download_reply"),
+            ];
+            let filters = filters.map(|filter| SubscribeFilter::new(filter, QoS::AtLeastOnce));
+            let mut subscribe = Subscribe::new_many(filters);
+            subscribe.pkid = self.next_id();
+            packets.push(Packet::Subscribe(subscribe));
+        }
         let version = self.version.clone();
-        self.packet(Say::Inform { version })
+        packets.push(self.packet(Say::Inform { version }));
+        packets
+    }
+
+    fn next_id(&mut self) -> u16 {
+        self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
+        self.packet_id
     }
 
     /// A message of the device as the packet that carries it.
@@ -174,15 +198,15 @@ impl Device {
                 (format!("/sys/{names}/thing/file/download"), params, QoS::AtMostOnce)
             }
         };
-        self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
+        let packet_id = self.next_id();
         let id = match self.kit {
-            Kit::Node => serde_json::Value::from(self.packet_id.to_string()),
-            Kit::Python | Kit::C => serde_json::Value::from(self.packet_id),
+            Kit::Node => serde_json::Value::from(packet_id.to_string()),
+            Kit::Python | Kit::C => serde_json::Value::from(packet_id),
         };
         let payload = format!(r#"{{"id":{id},"params":{params}}}"#);
         let mut publish = Publish::new(topic, qos, payload);
         if qos == QoS::AtLeastOnce {
-            publish.pkid = self.packet_id;
+            publish.pkid = packet_id;
         }
         Packet::Publish(publish)
     }

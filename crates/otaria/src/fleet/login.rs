@@ -11,15 +11,22 @@ use sha1::Sha1;
 use sha2::Sha256;
 
 /// How the password is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum SignMethod {
+    /// MD5
+    #[value(name = "hmacmd5")]
     HmacMd5,
+    /// SHA-1
+    #[value(name = "hmacsha1")]
     HmacSha1,
+    /// SHA-256
+    #[value(name = "hmacsha256")]
     HmacSha256,
 }
 
 impl SignMethod {
-    fn name(self) -> &'static str {
+    /// As the client id has it.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::HmacMd5 => "hmacmd5",
             Self::HmacSha1 => "hmacsha1",
@@ -30,13 +37,13 @@ impl SignMethod {
 
 /// A family of device kits: they differ in how they sign, name themselves, number their messages and in the
 /// quality of service of their version reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kit {
-    /// Python: SHA-1, seconds as timestamp, numbers as message ids, QoS 0.
+    /// Python: SHA-1, seconds as timestamp, numbers as message ids, QoS 0
     Python,
-    /// C: SHA-256 in upper case, a constant timestamp, QoS 1.
+    /// C: SHA-256 in upper case, the timestamp 2524608000000, QoS 1
     C,
-    /// Node: MD5 here, milliseconds as timestamp, texts as message ids, QoS 0.
+    /// Node: MD5 here, milliseconds as timestamp, texts as message ids, QoS 0
     Node,
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use super::{Identity, Temper};
 
 /// Reads at most `most` devices.
-pub(super) fn read(path: &Path, most: Option<usize>) -> anyhow::Result<Vec<Identity>> {
+pub(crate) fn read(path: &Path, most: Option<usize>) -> anyhow::Result<Vec<Identity>> {
     let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse(std::io::BufReader::new(file), most).with_context(|| format!("in {}", path.display()))
 }

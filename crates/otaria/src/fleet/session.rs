@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use rumqttc::mqttbytes::v4::{Packet, PubAck};
+use rumqttc::mqttbytes::v4::{Packet, PubAck, SubscribeReasonCode};
 use rumqttc::mqttbytes::{Error, QoS};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
@@ -43,8 +43,9 @@ impl<'device> Session<'device> {
 
     /// Stays connected as long as the server lets it; returns why it ended.
     pub(super) async fn run(mut self) -> io::Error {
-        let greeting = self.device.greeting();
-        self.post(&greeting);
+        for packet in self.device.greeting() {
+            self.post(&packet);
+        }
         std::future::poll_fn(|context| self.poll(context)).await
     }
 
@@ -123,11 +124,17 @@ impl<'device> Session<'device> {
     }
 
     fn take(&mut self, packet: &Packet) {
-        if let Packet::Publish(publish) = packet {
-            if publish.qos == QoS::AtLeastOnce {
-                self.post(&Packet::PubAck(PubAck::new(publish.pkid)));
+        match packet {
+            Packet::Publish(publish) => {
+                if publish.qos == QoS::AtLeastOnce {
+                    self.post(&Packet::PubAck(PubAck::new(publish.pkid)));
+                }
+                self.device.take(publish);
             }
-            self.device.take(publish);
+            Packet::SubAck(ack) if ack.return_codes.contains(&SubscribeReasonCode::Failure) => {
+                self.device.trouble(|| "a subscription to its own topics was refused".to_owned());
+            }
+            _ => {}
         }
     }
 

@@ -10,7 +10,7 @@ use otaria_core::ids::{DeviceId, ModuleName};
 use otaria_core::pace::{HORIZON_CLUSTERED, HORIZON_EMBEDDED};
 use otaria_core::task::Report;
 use otaria_core::time::Timestamp;
-use otaria_mqtt::{EventFeed, NoticePusher};
+use otaria_mqtt::{BrokerConfig, BrokerPusher, EventFeed, NoticePusher};
 use otaria_ports::Unavailable;
 use otaria_ports::bell::Bell;
 use otaria_ports::bus::{Bus, LocalBus};
@@ -25,11 +25,12 @@ use otaria_ports::pusher::{Pusher, Settled};
 use otaria_ports::quotas::{NoQuotas, Quotas};
 use otaria_ports::store::{Leases, Member, Store};
 use otaria_redis::{
-    Dispatch, EventsRelay, GatewayMail, Hub, RedisBus, RedisConfig, RedisEvents, RedisLink, RedisPace,
-    RedisPresence, RedisPusher, RedisQuotas, SharedClock,
+    Dispatch, EventsRelay, GatewayMail, Hub, RedisBus, RedisConfig, RedisEvents, RedisLease, RedisLink,
+    RedisPace, RedisPresence, RedisPusher, RedisQuotas, SharedClock,
 };
 use otaria_store::{PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
 
+use super::bridge;
 use super::folder::Folder;
 use super::quotas::{GovernedQuotas, per_second};
 use crate::clock::SystemClock;
@@ -69,10 +70,36 @@ pub(crate) struct Base {
 
 /// What the gateway of a process runs.
 pub(crate) struct GatewayBase {
-    /// Writes notices to the devices that are connected here.
-    pub(crate) pusher: Arc<NoticePusher>,
+    /// Its devices.
+    pub(crate) devices: Devices,
     /// For platforms that listen here.
     pub(crate) feed: Arc<EventFeed>,
+}
+
+/// Where the devices of a process are, and what writes notices to them.
+pub(crate) enum Devices {
+    /// Connected to this process.
+    Here(Arc<NoticePusher>),
+    /// Connected to this broker.
+    AtBroker(Arc<BrokerPusher>, BrokerConfig),
+}
+
+impl GatewayBase {
+    fn new(config: &Config, clock: &Arc<dyn Clock>, feed: Arc<EventFeed>) -> anyhow::Result<Self> {
+        let clock = Arc::clone(clock);
+        let devices = match bridge::settings(config)? {
+            None => Devices::Here(NoticePusher::new(clock)),
+            Some(broker) => Devices::AtBroker(BrokerPusher::new(clock), broker),
+        };
+        Ok(Self { devices, feed })
+    }
+
+    fn pusher(&self) -> Arc<dyn Pusher> {
+        match &self.devices {
+            Devices::Here(pusher) => Arc::clone(pusher) as _,
+            Devices::AtBroker(pusher, _) => Arc::clone(pusher) as _,
+        }
+    }
 }
 
 /// The links to other processes.
@@ -103,15 +130,15 @@ async fn alone(config: &Config, folder: &Folder) -> anyhow::Result<Base> {
     let incarnation = store.join(clock.now(), LEASE_ALONE).await.context("joining")?;
     store.leave(incarnation).await.context("joining")?;
     let news = Arc::new(Bell::default());
-    let pusher = NoticePusher::new(Arc::clone(&clock));
+    let gateway = GatewayBase::new(config, &clock, feed)?;
     Ok(Base {
         keeper: Keeper::Sqlite(store),
         presence: Arc::new(LocalPresence::new(incarnation.0, Arc::clone(&news))),
         pace: Arc::new(LocalPace::new(HORIZON_EMBEDDED)),
         bus: Arc::new(LocalBus::new(Arc::clone(&news))),
-        pusher: Arc::clone(&pusher) as _,
+        pusher: gateway.pusher(),
         quotas: local_quotas(config)?,
-        gateway: Some(GatewayBase { pusher, feed }),
+        gateway: Some(gateway),
         clock,
         news,
         lease: LEASE_ALONE,
@@ -169,10 +196,8 @@ async fn shared(
     } else {
         quotas
     };
-    let gateway = config
-        .roles
-        .gateway
-        .then(|| GatewayBase { pusher: NoticePusher::new(Arc::clone(&clock)), feed: EventFeed::start() });
+    let gateway = config.roles.gateway.then(|| GatewayBase::new(config, &clock, EventFeed::start()));
+    let gateway = gateway.transpose()?;
     let pace: Arc<dyn Pace> = match std::env::var("OTARIA_PLANT").as_deref() {
         Ok("no-pace") => Arc::new(super::plant::NoPace),
         _ => Arc::new(RedisPace::begin(link.clone(), HORIZON_CLUSTERED).await.context("sharing the pace")?),
@@ -202,12 +227,17 @@ impl Shared {
     /// Lets notices and sessions come to this process's gateway.
     pub(crate) async fn begin_gateway(&self, gateway: &GatewayBase) -> anyhow::Result<()> {
         let Self { link, hub, presence, .. } = self;
-        let local = Arc::clone(&gateway.pusher) as Arc<dyn Pusher>;
+        let local = gateway.pusher();
         GatewayMail::start(link, hub, Arc::clone(presence), Arc::clone(&local)).await;
         let feed = Arc::clone(&gateway.feed);
         let (listeners, losing) = (Arc::clone(&feed), Arc::clone(&feed));
         EventsRelay::start(link, hub, feed, move || listeners.listeners(), move || losing.lose()).await;
         presence.begin_gateway(local).await.context("announcing the gateway")
+    }
+
+    /// The leave to bridge to a broker, which one process at a time has.
+    pub(crate) fn bridge_lease(&self) -> RedisLease {
+        RedisLease::new(self.link.clone(), "bridge")
     }
 
     /// Tells the others that this process holds no device any more.

@@ -12,14 +12,12 @@ use otaria_core::vault::Vault;
 use otaria_engine::auth::StoreAuth;
 use otaria_engine::ownership::Owner;
 use otaria_engine::{Commands, Deps, Shell};
-use otaria_mqtt::{Gateway, GatewayConfig, Ports, TlsConfig};
 use otaria_objects::Users;
-use otaria_openapi::{ApiParts, Check, FaceParts, HttpFace, StorePackages, StoreRejects};
+use otaria_openapi::{ApiParts, BrokerHook, Check, FaceParts, HttpFace, StorePackages, StoreRejects};
+use otaria_ports::auth::DeviceAuth;
 use otaria_ports::clock::Clock;
 use otaria_ports::ids::Ids;
 use otaria_ports::objects::Objects;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -27,6 +25,7 @@ use tokio_cron_scheduler::JobScheduler;
 
 use super::base::{Base, Keeper, Shared};
 use super::folder::{self, Folder};
+use super::gateway::MqttFace;
 use super::inbox::QueueInbox;
 use super::loops::Loops;
 use super::{cron, telemetry};
@@ -36,8 +35,6 @@ use crate::keyfile::{self, AccessKey};
 
 /// What is under way when the server stops may take this long.
 const DRAIN: Duration = Duration::from_secs(15);
-/// Over so long a gateway that stops lets its devices go, so that the others do not meet all of them at once.
-const DRAIN_SPREAD: Duration = Duration::from_secs(4);
 
 /// A server that runs.
 pub(crate) struct Server {
@@ -132,31 +129,16 @@ impl Server {
             running.spawn_listener(&mut loops);
         }
 
-        let gateway = match &base.gateway {
-            Some(parts) => {
-                let ports = Ports {
-                    auth: Arc::new(StoreAuth::new(Arc::clone(&shell))),
-                    inbox,
-                    presence: Arc::clone(&base.presence),
-                    clock: Arc::clone(&clock),
-                    pusher: Arc::clone(&parts.pusher),
-                    feed: Arc::clone(&parts.feed),
-                };
-                let gateway = Gateway::bind(gateway_config(&config)?, ports);
-                let gateway =
-                    gateway.with_context(|| format!("MQTT cannot listen on {}", config.mqtt.listen))?;
-                if let Some(shared) = &base.shared {
-                    shared.begin_gateway(parts).await?;
-                }
-                Some(gateway)
-            }
+        let auth: Arc<dyn DeviceAuth> = Arc::new(StoreAuth::new(Arc::clone(&shell)));
+        let mqtt = match &base.gateway {
+            Some(parts) => Some(MqttFace::bind(&config, &base, parts, Arc::clone(&auth), inbox).await?),
             None => None,
         };
         let addresses = Addresses {
             grpc: grpc.as_ref().map(TcpListener::local_addr).transpose()?,
             http: http_address,
-            mqtt: gateway.as_ref().and_then(Gateway::plain_address),
-            mqtt_tls: gateway.as_ref().and_then(Gateway::tls_address),
+            mqtt: mqtt.as_ref().and_then(MqttFace::plain_address),
+            mqtt_tls: mqtt.as_ref().and_then(MqttFace::tls_address),
         };
 
         let (stop_faces, stopping) = watch::channel(false);
@@ -184,7 +166,7 @@ impl Server {
                 "the gRPC face"
             });
         }
-        let http_face = HttpFace::new(FaceParts {
+        let mut http_face = HttpFace::new(FaceParts {
             clock: Arc::clone(&clock),
             link_key: LinkKey::from_master(&master),
             packages: Arc::new(StorePackages(base.keeper.store())),
@@ -195,6 +177,9 @@ impl Server {
             grpc: addresses.grpc.map(|address| address.to_string()).unwrap_or_default(),
             api,
         });
+        if let Some(broker) = config.broker.target()? {
+            http_face = http_face.with_broker(BrokerHook { auth, bridge: (broker.user, broker.password) });
+        }
         let tls = match (&config.http.tls_certificate, &config.http.tls_key) {
             (Some(certificate), Some(key)) => Some(otaria_openapi::Tls::from_pem_files(certificate, key)?),
             _ => None,
@@ -204,15 +189,8 @@ impl Server {
             otaria_openapi::serve(http, face, tls, otaria_openapi::Limits::default(), stop).await;
             "the HTTP face"
         });
-        if let Some(gateway) = gateway {
-            let (stop, shared) = (until(), base.shared.clone());
-            faces.spawn(async move {
-                gateway.run(stop).await;
-                if let Some(shared) = shared {
-                    shared.end_gateway().await;
-                }
-                "the MQTT gateway"
-            });
+        if let Some(mqtt) = mqtt {
+            mqtt.spawn(&mut faces, until);
         }
 
         Ok(Self {
@@ -331,35 +309,6 @@ async fn admin_key(
     let key = AccessKey { id: id.to_string(), secret };
     keyfile::write(key_file, &key).with_context(|| format!("writing {}", key_file.display()))?;
     Ok(Some(key))
-}
-
-fn gateway_config(config: &Config) -> anyhow::Result<GatewayConfig> {
-    let drain_spread = if config.is_clustered() { DRAIN_SPREAD } else { Duration::ZERO };
-    let config = &config.mqtt;
-    let tls = match (&config.tls_listen, &config.tls_certificate, &config.tls_key) {
-        (Some(listen), Some(certificate), Some(key)) => {
-            let chain = CertificateDer::pem_file_iter(certificate)
-                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .with_context(|| format!("reading {}", certificate.display()))?;
-            let key =
-                PrivateKeyDer::from_pem_file(key).with_context(|| format!("reading {}", key.display()))?;
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let server = rustls::ServerConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()
-                .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-                .context("setting up TLS for MQTT")?;
-            Some(TlsConfig { listen: *listen, server: Arc::new(server) })
-        }
-        _ => None,
-    };
-    Ok(GatewayConfig {
-        plain: Some(config.listen),
-        tls,
-        max_connections: config.max_connections,
-        connects_per_second: config.connects_per_second,
-        drain_spread,
-        ..GatewayConfig::default()
-    })
 }
 
 fn grpc_tls(config: &Config) -> anyhow::Result<Option<otaria_api::Tls>> {
