@@ -77,7 +77,7 @@ function sure(action, message) {
 }
 
 function registered(productKey, prefix) {
-  const found = [];
+  const found = /** @type {string[]} */ ([]);
   while (found.length < DEVICES) {
     const count = Math.min(BATCH, DEVICES - found.length);
     const device = Array.from({ length: count }, (_, n) => ({ deviceName: `${prefix}-${found.length + n}` }));
@@ -90,7 +90,7 @@ function registered(productKey, prefix) {
 }
 
 function existing(productKey) {
-  const found = [];
+  const found = /** @type {string[]} */ ([]);
   for (let pageToken = ''; found.length < DEVICES; ) {
     const answer = sure('QueryDevice', { productKey, pageToken });
     answer.devices.forEach((device) => found.push(device.deviceName));
@@ -145,7 +145,7 @@ export async function setup() {
   const devices = given ? existing(product) : registered(product, name.replace('_', '-'));
   if (devices.length === 0) exec.test.abort(`product ${product} has no devices`);
   const fresh = given ? versions.map((v) => `${v}-${name}`) : versions;
-  const things = { product, devices, firmware: [], jobs: [] };
+  const things = { product, devices, firmware: /** @type {string[]} */ ([]), jobs: /** @type {string[]} */ ([]) };
   for (const version of fresh) things.firmware.push(await uploaded(product, version));
   things.jobs.push(sure('CreateOTAStaticUpgradeJob', wish(things)).jobId);
   return things;

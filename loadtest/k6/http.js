@@ -31,7 +31,7 @@ function sure(action, params) {
 }
 
 function registered(product) {
-  const found = [];
+  const found = /** @type {string[]} */ ([]);
   for (let left = DEVICES; left > 0; left -= BATCH) {
     const ask = { ProductKey: product, Count: Math.min(left, BATCH) };
     const apply = sure('BatchRegisterDevice', ask).Data.ApplyId;
@@ -46,7 +46,7 @@ function registered(product) {
 }
 
 function existing(product) {
-  const found = [];
+  const found = /** @type {string[]} */ ([]);
   for (let token = ''; found.length < DEVICES; ) {
     const ask = { ProductKey: product, PageSize: PAGE, CurrentPage: 1 };
     if (token) ask.NextToken = token;
@@ -99,7 +99,7 @@ export function setup() {
   const devices = given ? existing(product) : registered(product);
   if (devices.length === 0) exec.test.abort(`product ${product} has no devices`);
   const fresh = given ? versions.map((v) => `${v}-${name}`) : versions;
-  const things = { product, devices, firmware: fresh.map((version) => uploaded(product, version)), jobs: [] };
+  const things = { product, devices, firmware: fresh.map((version) => uploaded(product, version)), jobs: /** @type {string[]} */ ([]) };
   things.jobs.push(sure('CreateOTAStaticUpgradeJob', wish(things)).Data.JobId);
   return things;
 }

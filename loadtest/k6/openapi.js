@@ -99,7 +99,7 @@ export function call(host, action, params) {
   const answer = style(host, action, params, { timeout: PATIENCE, tags: { action, name: action } });
   let body = {};
   try {
-    body = answer.json();
+    body = answer.json() || {};
   } catch (_) {
     // Not JSON: then it is no success, and status and text tell what it is.
   }

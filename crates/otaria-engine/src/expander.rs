@@ -24,7 +24,7 @@ use otaria_ports::store::{
     Candidate, Cursor, NewTask, RejectCause, RejectedLine, Rejections, Slice, SourceKind, StoreError,
 };
 
-use self::chunk::{Chunk, ChunkBuilder, FIRST_CHUNK_LINES, SLICE_NAMES};
+use self::chunk::{Chunk, ChunkBuilder, FIRST_CHUNK_LINES};
 use self::part::Drawing;
 use crate::Wake;
 use crate::book::JobFacts;
@@ -239,7 +239,7 @@ async fn read_chunk(
     offset: u64,
 ) -> Result<Chunk, CommandError> {
     let product = &facts.job.new.product;
-    let mut builder = ChunkBuilder::at(offset);
+    let mut builder = ChunkBuilder::at(offset, shell.deps.store.slicing());
     let SourceKind::File { object, size } = source else {
         let names = shell.deps.store.job_names(facts.job.no, offset, FIRST_CHUNK_LINES).await?;
         for (n, name) in (offset + 1..).zip(&names) {
@@ -303,7 +303,7 @@ async fn product_slice(
 ) -> Result<Slice, CommandError> {
     let job = &facts.job;
     let after = cursor.after.as_deref().and_then(|after| DeviceName::parse(after).ok());
-    let limit = if after.is_none() { FIRST_CHUNK_LINES } else { SLICE_NAMES };
+    let limit = if after.is_none() { FIRST_CHUNK_LINES } else { shell.deps.store.slicing().slice_names };
     let module = &facts.firmware.new.module;
     let devices = shell.deps.store.scan(job.product, job.upto, module, after.as_ref(), limit).await?;
     let to = Cursor {

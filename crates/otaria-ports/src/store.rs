@@ -27,7 +27,7 @@ pub use firmwares::{Firmware, FirmwareFilter, Firmwares, PackageFile, StoredUplo
 pub use groups::{AddedToGroup, GROUPS_OF_DEVICE_MAX, Group, GroupFilter, Groups, NewGroup};
 pub use jobs::{
     Bulk, BulkStep, CreateJob, CreatedJob, Cursor, Expansion, Job, JobMove, Jobs, RejectCause, RejectedLine,
-    Rejections, Slice, SliceOutcome, SourceKind, StandingGroup, Sweep, TaskCounts,
+    Rejections, Slice, SliceOutcome, Slicing, SourceKind, StandingGroup, Sweep, TaskCounts,
 };
 pub use leases::{Leases, Member, OwnedShards, ShardLease};
 pub use modules::{MODULES_MAX, Module, Modules};

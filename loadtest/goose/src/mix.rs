@@ -43,7 +43,8 @@ struct Action {
     tells: fn(&Value, &Params) -> bool,
 }
 
-const MIX: [Action; 8] = [
+static MIX: [Action; 8] = [
+    CREATE,
     Action {
         name: "QueryOTAJob",
         share: 30,
@@ -96,18 +97,6 @@ const MIX: [Action; 8] = [
         tells: |body, asked| body["FirmwareInfo"]["FirmwareId"] == *of(asked, "FirmwareId"),
     },
     Action {
-        name: CREATE,
-        share: 6,
-        params: |things, memory| {
-            let firmware = memory.dice.one(&things.firmware)?;
-            let first = memory.dice.below(things.devices.len());
-            let count = JOB_DEVICES.min(things.devices.len());
-            let names = things.devices.iter().cycle().skip(first).take(count);
-            Some(things.job(firmware, PER_MINUTE, names))
-        },
-        tells: |body, _| body["Data"]["JobId"].is_string(),
-    },
-    Action {
         name: "CancelOTATaskByJob",
         share: 4,
         params: |_, memory| {
@@ -119,7 +108,18 @@ const MIX: [Action; 8] = [
     },
 ];
 
-const CREATE: &str = "CreateOTAStaticUpgradeJob";
+const CREATE: Action = Action {
+    name: "CreateOTAStaticUpgradeJob",
+    share: 6,
+    params: |things, memory| {
+        let firmware = memory.dice.one(&things.firmware)?;
+        let first = memory.dice.below(things.devices.len());
+        let count = JOB_DEVICES.min(things.devices.len());
+        let names = things.devices.iter().cycle().skip(first).take(count);
+        Some(things.job(firmware, PER_MINUTE, names))
+    },
+    tells: |body, _| body["Data"]["JobId"].is_string(),
+};
 
 /// The scenario of the whole mix.
 pub(crate) fn scenario(things: &Arc<Things>) -> Result<Scenario, GooseError> {
@@ -128,19 +128,17 @@ pub(crate) fn scenario(things: &Arc<Things>) -> Result<Scenario, GooseError> {
         let things = Arc::clone(&shared);
         Box::pin(async move { arrive(user, &things) })
     }));
-    let mut scenario = scenario!("calls")
+    let shared = Arc::clone(things);
+    // One transaction draws among all: goose takes its transactions in turns, and a short test would do the rare
+    // things as often as the others.
+    let call = Transaction::new(Arc::new(move |user: &mut GooseUser| {
+        let things = Arc::clone(&shared);
+        Box::pin(async move { call(user, &things).await })
+    }));
+    Ok(scenario!("calls")
         .set_wait_time(PAUSE.0, PAUSE.1)?
-        .register_transaction(arrive.set_name("arrive").set_on_start());
-    for action in &MIX {
-        let shared = Arc::clone(things);
-        let transaction = Transaction::new(Arc::new(move |user: &mut GooseUser| {
-            let things = Arc::clone(&shared);
-            Box::pin(async move { call(user, &things, action).await })
-        }));
-        let transaction = transaction.set_name(action.name).set_weight(action.share)?;
-        scenario = scenario.register_transaction(transaction);
-    }
-    Ok(scenario)
+        .register_transaction(arrive.set_name("arrive").set_on_start())
+        .register_transaction(call.set_name("call")))
 }
 
 /// Users spread over the hosts, and stay.
@@ -152,16 +150,13 @@ fn arrive(user: &mut GooseUser, things: &Things) -> TransactionResult {
     Ok(())
 }
 
-async fn call(user: &mut GooseUser, things: &Things, action: &'static Action) -> TransactionResult {
+async fn call(user: &mut GooseUser, things: &Things) -> TransactionResult {
     let Some(memory) = user.get_session_data_mut::<Memory>() else { return Ok(()) };
-    // Who has no job yet to look at, or to cancel, makes one.
-    let (action, asked) = match (action.params)(things, memory) {
-        Some(asked) => (action, asked),
-        None => {
-            let action = MIX.iter().find(|other| other.name == CREATE).unwrap_or(action);
-            let Some(asked) = (action.params)(things, memory) else { return Ok(()) };
-            (action, asked)
-        }
+    let drawn = drawn(&mut memory.dice);
+    // Who has no job to look at, or to cancel, makes one.
+    let asked = (drawn.params)(things, memory).map(|asked| (drawn, asked));
+    let Some((action, asked)) = asked.or_else(|| Some((&MIX[0], (CREATE.params)(things, memory)?))) else {
+        return Ok(());
     };
     // As of callers: two of three have the newer SDK.
     let style = if memory.dice.below(3) == 0 { Style::Rpc } else { Style::V3 };
@@ -186,7 +181,7 @@ async fn call(user: &mut GooseUser, things: &Things, action: &'static Action) ->
         let why = format!("{}: {}", action.name, body["Code"].as_str().unwrap_or("not what was asked for"));
         return user.set_failure(&why, &mut told, None, Some(&text));
     }
-    if let (true, Some(job)) = (action.name == CREATE, body["Data"]["JobId"].as_str())
+    if let (true, Some(job)) = (action.name == CREATE.name, body["Data"]["JobId"].as_str())
         && let Some(memory) = user.get_session_data_mut::<Memory>()
     {
         memory.jobs.push_back(job.to_owned());
@@ -195,6 +190,18 @@ async fn call(user: &mut GooseUser, things: &Things, action: &'static Action) ->
         }
     }
     Ok(())
+}
+
+fn drawn(dice: &mut Dice) -> &'static Action {
+    let mut left = dice.below(MIX.iter().map(|action| action.share).sum());
+    let found = MIX.iter().find(|action| match left.checked_sub(action.share) {
+        Some(rest) => {
+            left = rest;
+            false
+        }
+        None => true,
+    });
+    found.unwrap_or(&MIX[0])
 }
 
 impl Memory {
@@ -233,11 +240,20 @@ fn rows(body: &Value, list: &str, field: &str, value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
-    fn the_shares_are_of_a_hundred() {
+    fn the_shares_are_of_a_hundred_and_drawn_as_often() {
         assert_eq!(MIX.iter().map(|action| action.share).sum::<usize>(), 100);
+        let mut dice = Dice(3);
+        let mut seen = BTreeMap::new();
+        (0..10_000).for_each(|_| *seen.entry(drawn(&mut dice).name).or_insert(0_usize) += 1);
+        for action in &MIX {
+            let wanted = action.share * 100;
+            assert!(seen[action.name].abs_diff(wanted) < wanted / 5 + 20, "{seen:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A chunk of a name list: its distinct names, sorted so that neighbours in the store are neighbours here.
 //!
-//! Invariant: what a chunk holds, and in which slices, depends only on the source and the cursor's offset.
+//! Invariant: what a chunk holds, and in which slices, depends only on the source, the cursor's offset and how the
+//! store likes lists cut.
 //! So a slice that was interrupted is made again exactly as it was.
 
 use std::ops::Range;
@@ -8,15 +9,10 @@ use std::ops::Range;
 use otaria_core::ids::{DeviceName, ProductKey};
 use otaria_core::list::ListReader;
 use otaria_core::shard::Shard;
-use otaria_ports::store::{Candidate, RejectCause, RejectedLine, Rejections};
+use otaria_ports::store::{Candidate, RejectCause, RejectedLine, Rejections, Slicing};
 
 /// Lines of the first chunk: as many as a create call promises to have expanded when it returns.
 pub(super) const FIRST_CHUNK_LINES: usize = 1_000;
-/// Lines of later chunks. Sorted by shard, each of a chunk's slices touches a narrow range of the store's
-/// indexes; the longer the chunk, the narrower. 64k names are 2 MB.
-pub(super) const CHUNK_LINES: usize = 65_536;
-/// Names of a slice: about 25 ms of the store's writer.
-pub(super) const SLICE_NAMES: usize = 5_000;
 
 /// One name: where its text lies, and its shard. Twelve bytes.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +39,7 @@ pub(crate) struct Chunk {
     pub(super) rejects: Vec<RejectedLine>,
     /// What a slice's names come to, when that was looked up before its turn.
     pub(super) ahead: Option<(u32, Vec<Option<Candidate>>)>,
+    slice_names: usize,
     text: String,
     entries: Vec<Entry>,
 }
@@ -57,8 +54,8 @@ pub(super) struct ChunkBuilder {
 impl ChunkBuilder {
     /// An empty chunk that begins at `offset`.
     #[must_use]
-    pub(super) fn at(offset: u64) -> Self {
-        let want = if offset == 0 { FIRST_CHUNK_LINES } else { CHUNK_LINES };
+    pub(super) fn at(offset: u64, slicing: Slicing) -> Self {
+        let want = if offset == 0 { FIRST_CHUNK_LINES } else { slicing.chunk_lines };
         let chunk = Chunk {
             offset,
             end: offset,
@@ -67,6 +64,7 @@ impl ChunkBuilder {
             rejected: Rejections::default(),
             rejects: Vec::new(),
             ahead: None,
+            slice_names: slicing.slice_names,
             text: String::with_capacity(want * 16),
             entries: Vec::with_capacity(want),
         };
@@ -101,7 +99,7 @@ impl ChunkBuilder {
         chunk.end = end;
         match line {
             Ok(name) => {
-                // A chunk has at most 65,536 names of at most 32 bytes.
+                // A chunk has fewer than a million names of at most 32 bytes.
                 let at = u32::try_from(chunk.text.len()).unwrap_or(u32::MAX);
                 let len = u8::try_from(name.len()).unwrap_or(u8::MAX);
                 chunk.text.push_str(name);
@@ -154,7 +152,7 @@ impl Chunk {
     /// How many slices it has; one at least, for its lines are to be accounted for.
     #[must_use]
     pub(super) fn slices(&self) -> u32 {
-        u32::try_from(self.entries.len().div_ceil(SLICE_NAMES)).unwrap_or(u32::MAX).max(1)
+        u32::try_from(self.entries.len().div_ceil(self.slice_names)).unwrap_or(u32::MAX).max(1)
     }
 
     /// The names of a slice, sorted by shard.
@@ -166,8 +164,8 @@ impl Chunk {
     }
 
     fn range(&self, slice: u32) -> Range<usize> {
-        let from = (slice as usize).saturating_mul(SLICE_NAMES).min(self.entries.len());
-        from..(from + SLICE_NAMES).min(self.entries.len())
+        let from = (slice as usize).saturating_mul(self.slice_names).min(self.entries.len());
+        from..(from + self.slice_names).min(self.entries.len())
     }
 }
 
@@ -177,7 +175,7 @@ mod tests {
 
     fn chunk_of(file: &str, offset: u64) -> Chunk {
         let product = ProductKey::parse("a1product").unwrap();
-        let mut builder = ChunkBuilder::at(offset);
+        let mut builder = ChunkBuilder::at(offset, Slicing::default());
         let mut reader = ListReader::resume_at(offset);
         builder.take(&mut reader, &file.as_bytes()[usize::try_from(offset).unwrap()..]);
         let full = builder.is_full();

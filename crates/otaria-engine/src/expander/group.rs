@@ -3,7 +3,7 @@
 use otaria_core::ids::{DeviceId, GroupNo};
 use otaria_ports::store::{Cursor, Slice};
 
-use super::chunk::{FIRST_CHUNK_LINES, SLICE_NAMES};
+use super::chunk::FIRST_CHUNK_LINES;
 use super::{empty_slice, sort_out, sorted};
 use crate::book::JobFacts;
 use crate::error::CommandError;
@@ -18,7 +18,7 @@ pub(super) async fn slice(
 ) -> Result<Slice, CommandError> {
     let job = &facts.job;
     let after = cursor.after.as_deref().and_then(|after| after.parse().ok()).map(DeviceId);
-    let limit = if after.is_none() { FIRST_CHUNK_LINES } else { SLICE_NAMES };
+    let limit = if after.is_none() { FIRST_CHUNK_LINES } else { shell.deps.store.slicing().slice_names };
     let module = &facts.firmware.new.module;
     let store = &shell.deps.store;
     let devices = store.scan_group(group, upto, job.product, module, after, limit).await?;

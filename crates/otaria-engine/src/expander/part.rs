@@ -7,7 +7,6 @@ use otaria_core::gray::{Draw, Last};
 use otaria_core::ids::{DeviceId, DeviceName};
 use otaria_ports::store::{Cursor, NewTask, Slice};
 
-use super::chunk::SLICE_NAMES;
 use super::{empty_slice, scope_of, sorted};
 use crate::book::JobFacts;
 use crate::error::CommandError;
@@ -15,6 +14,8 @@ use crate::shell::Shell;
 
 /// Devices looked at in one step: a reader's work of some ten milliseconds.
 const LOOK: usize = 16_384;
+/// Devices to look at once at least.
+const LOOK_MIN: usize = 5_000;
 
 /// A draw under way. Lost when the process ends, and then begun anew.
 #[derive(Debug)]
@@ -96,6 +97,6 @@ pub(super) async fn slice(
 
 /// Devices to look at so that about a slice's worth of them is in.
 fn look(matching: u64, count: u64) -> usize {
-    let wanted = SLICE_NAMES as u64 * matching / count.max(1);
-    usize::try_from(wanted).unwrap_or(LOOK).clamp(SLICE_NAMES, LOOK)
+    let wanted = LOOK_MIN as u64 * matching / count.max(1);
+    usize::try_from(wanted).unwrap_or(LOOK).clamp(LOOK_MIN, LOOK)
 }

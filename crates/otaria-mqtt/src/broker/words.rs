@@ -11,10 +11,10 @@ use otaria_core::ids::{DeviceName, ModuleName, ProductKey};
 use otaria_core::task::{Report, ReportOrder, Said};
 use otaria_ports::Unavailable;
 use otaria_ports::inbox::NoBlock;
-use rumqttc::{AsyncClient, Event, Packet, Publish, QoS, SubscribeFilter};
+use rumqttc::{AsyncClient, Event, Packet, Publish, QoS, SubscribeFilter, SubscribeReasonCode};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use tracing::warn;
+use tracing::{error, info, warn};
 
 use super::heard::{Known, Names};
 use super::{BrokerConfig, BrokerPorts};
@@ -84,6 +84,15 @@ async fn listen(config: &BrokerConfig, hands: &[mpsc::Sender<Word>], is_known: &
                 let filters = FILTERS.map(|filter| SubscribeFilter::new(filter.to_owned(), QoS::AtLeastOnce));
                 if client.try_subscribe_many(filters).is_err() {
                     return;
+                }
+            }
+            Ok(Event::Incoming(Packet::SubAck(ack))) => {
+                if ack.return_codes.contains(&SubscribeReasonCode::Failure) {
+                    error!(
+                        "the broker does not let this client read what devices say: look at its access rules"
+                    );
+                } else {
+                    info!("devices at the broker are heard");
                 }
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => {

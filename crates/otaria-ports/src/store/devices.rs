@@ -206,7 +206,7 @@ pub trait Devices: Send + Sync {
     async fn connected(&self, devices: &[(DeviceId, Timestamp)]) -> Result<(), StoreError>;
 
     /// Resolves names of a product for a job, in the order asked: `None` for names that are unknown or
-    /// were registered after `upto` (a device's `n`). At most 10,000. Does not hold up writers.
+    /// were registered after `upto` (a device's `n`). At most 20,000. Does not hold up writers.
     async fn resolve(
         &self,
         product: ProductNo,

@@ -347,9 +347,32 @@ pub struct Sweep {
     pub done: bool,
 }
 
+/// How a store likes a name list cut. A [`Cursor`] counts in it, so a store never changes it while one stands within
+/// a chunk: not without a migration that waits for running expansions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slicing {
+    /// Lines of a chunk after the first one. Sorted by shard, each of a chunk's slices touches a narrow range of
+    /// the store's indexes; the longer the chunk, the narrower. 64k names are 2 MB.
+    pub chunk_lines: usize,
+    /// Names of a slice, at most 20,000.
+    pub slice_names: usize,
+}
+
+impl Default for Slicing {
+    /// A slice is about 25 ms of a single writer.
+    fn default() -> Self {
+        Self { chunk_lines: 65_536, slice_names: 5_000 }
+    }
+}
+
 /// Keeps jobs.
 #[async_trait]
 pub trait Jobs: Send + Sync {
+    /// How it likes lists cut.
+    fn slicing(&self) -> Slicing {
+        Slicing::default()
+    }
+
     /// Makes a job and draws the membership sequence, in one transaction that also checks and moves the
     /// firmware. `Conflict{what: "firmware"}` when it is in another status, `NotFound` when firmware or
     /// product are not the account's or do not belong together, `Exists{what: "client token"}` for a token

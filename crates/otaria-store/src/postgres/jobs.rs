@@ -12,7 +12,7 @@ use otaria_core::job::{DynamicMode, JobKind, JobStatus, JobUpdate, Target};
 use otaria_core::task::{BulkFilter, CancelCause, TaskStatus};
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{
-    BulkStep, CreateJob, CreatedJob, Job, JobMove, JobTurn, Jobs, RejectedLine, Slice, SliceOutcome,
+    BulkStep, CreateJob, CreatedJob, Job, JobMove, JobTurn, Jobs, RejectedLine, Slice, SliceOutcome, Slicing,
     SourceKind, StoreError, Sweep, TaskCounts,
 };
 use sqlx::error::DatabaseError;
@@ -30,6 +30,11 @@ use crate::sql::jobs as sql;
 
 #[async_trait]
 impl Jobs for PostgresStore {
+    // 2026-11-22, a million names on a quiet machine: 7.1 s with the default, 5.3 s so, with 25 MiB more.
+    fn slicing(&self) -> Slicing {
+        Slicing { chunk_lines: 262_144, slice_names: 20_000 }
+    }
+
     async fn create_job(&self, job: &CreateJob, now: Timestamp) -> Result<CreatedJob, StoreError> {
         self.tx("making a job", |tx| Box::pin(create(tx, job, now))).await
     }

@@ -5,7 +5,7 @@
 //! Invariant: a device is allowed what it may do at our own door (`otaria_core::door`), and nothing else.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -95,7 +95,9 @@ fn mosquitto(args: &MosquittoArgs) -> anyhow::Result<()> {
     let url = BrokerUrl::parse(&args.broker)?;
     let listen = listen(args, &url)?;
     let tls = match (&args.tls_certificate, &args.tls_key) {
-        (Some(certificate), Some(key)) => Some(Tls { certificate: absolute(certificate)?, key: absolute(key)? }),
+        (Some(certificate), Some(key)) => {
+            Some(Tls { certificate: absolute(certificate)?, key: absolute(key)? })
+        }
         _ => None,
     };
     if url.tls != tls.is_some() {
@@ -116,9 +118,9 @@ fn mosquitto(args: &MosquittoArgs) -> anyhow::Result<()> {
     let layout = Layout { folder: &out, listen, tls: tls.as_ref(), run_as: args.run_as.as_deref() };
     put(&layout.passwords(), |file| {
         write_password(file, &SystemIds, &url.user, &url.password, true)?;
-        devices.iter().try_for_each(|device| {
-            write_password(file, &SystemIds, &device.user(), &device.password, false)
-        })
+        devices
+            .iter()
+            .try_for_each(|device| write_password(file, &SystemIds, &device.user(), &device.password, false))
     })?;
     put(&layout.access(), |file| write_access(file, &url.user, &devices))?;
     put(&layout.config(), |file| write_config(file, &layout))?;

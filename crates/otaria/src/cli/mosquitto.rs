@@ -180,11 +180,9 @@ mod tests {
     fn what_a_device_may_do_is_what_our_own_door_understands() {
         let own = Own { product_key: "a1pk", device_name: "dev_1" };
         let uplinks: Vec<_> = device().writes().iter().map(|topic| own.publishes(topic).unwrap()).collect();
-        assert_eq!(
-            uplinks,
-            [Uplink::Inform, Uplink::Progress, Uplink::FirmwareGet, Uplink::FileDownload]
-        );
-        let granted = device().reads().map(|topic| own.subscribes(&topic).unwrap());
+        assert_eq!(uplinks, [Uplink::Inform, Uplink::Progress, Uplink::FirmwareGet, Uplink::FileDownload]);
+        let device = device();
+        let granted = device.reads().map(|topic| own.subscribes(&topic).unwrap());
         assert_eq!(granted.fold(Downlinks::NONE, |set, more| set | more), Downlinks::AUTOMATIC);
     }
 

@@ -81,7 +81,10 @@ pub(crate) struct BrokerUrl {
 
 impl std::fmt::Debug for BrokerUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BrokerUrl").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
+        f.debug_struct("BrokerUrl")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
     }
 }
 

@@ -54,7 +54,10 @@ fn trust(file: Option<&Path>) -> anyhow::Result<Arc<ClientConfig>> {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
-    anyhow::ensure!(!roots.is_empty(), "there is no authority to trust: name one by broker.root_certificates");
+    anyhow::ensure!(
+        !roots.is_empty(),
+        "there is no authority to trust: name one by broker.root_certificates"
+    );
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))

@@ -179,13 +179,18 @@ async fn live(device: Arc<Inner>) {
 
 /// Client id, user name and password of a device.
 pub(crate) fn login(product: &str, identity: &Identity) -> [String; 3] {
+    login_at("7", product, identity)
+}
+
+/// The same with this timestamp.
+pub(crate) fn login_at(timestamp: &str, product: &str, identity: &Identity) -> [String; 3] {
     let Identity { name, secret } = identity;
     let id = format!("{product}.{name}");
-    let content = format!("clientId{id}deviceName{name}productKey{product}timestamp7");
+    let content = format!("clientId{id}deviceName{name}productKey{product}timestamp{timestamp}");
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(content.as_bytes());
     let password = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    let client_id = format!("{id}|securemode=3,signmethod=hmacsha256,timestamp=7,_ss=1|");
+    let client_id = format!("{id}|securemode=3,signmethod=hmacsha256,timestamp={timestamp},_ss=1|");
     [client_id, format!("{name}&{product}"), password]
 }
 

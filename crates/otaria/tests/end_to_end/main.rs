@@ -5,6 +5,7 @@
 //! does longer runs, `OTARIA_TEST_SEED=n` repeats one.
 
 mod actions;
+mod broker;
 mod cancel;
 mod cloud;
 mod crash;
