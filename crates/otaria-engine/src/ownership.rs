@@ -45,7 +45,8 @@ impl Ownership {
     #[must_use]
     pub fn carries(&self, job: JobNo) -> bool {
         // 256 shards: the remainder is one of them.
-        u8::try_from(job.0.rem_euclid(SHARDS as i64)).is_ok_and(|n| self.shards.epochs.contains_key(&Shard(n)))
+        u8::try_from(job.0.rem_euclid(SHARDS as i64))
+            .is_ok_and(|n| self.shards.epochs.contains_key(&Shard(n)))
     }
 }
 

@@ -54,7 +54,8 @@ impl Shell {
 
     /// Tells the carriers of jobs for which hints were left here: in a process that carries none.
     pub fn pass_on_hints(&self) {
-        let jobs: BTreeSet<JobNo> = self.expand_hints.take().into_iter().chain(self.close_hints.take()).collect();
+        let jobs: BTreeSet<JobNo> =
+            self.expand_hints.take().into_iter().chain(self.close_hints.take()).collect();
         jobs.into_iter().for_each(|job| self.deps.bus.tell(Signal::JobWanted(job)));
     }
 

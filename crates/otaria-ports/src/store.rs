@@ -10,6 +10,7 @@ mod accounts;
 mod applies;
 pub mod contract;
 mod devices;
+mod expansion;
 mod firmwares;
 mod groups;
 mod jobs;
@@ -26,8 +27,11 @@ pub use devices::{
 pub use firmwares::{Firmware, FirmwareFilter, Firmwares, PackageFile, StoredUpload, UploadKind};
 pub use groups::{AddedToGroup, GROUPS_OF_DEVICE_MAX, Group, GroupFilter, Groups, NewGroup};
 pub use jobs::{
-    Bulk, BulkStep, CreateJob, CreatedJob, Cursor, Expansion, Job, JobMove, Jobs, RejectCause, RejectedLine,
-    Rejections, Slice, SliceOutcome, Slicing, SourceKind, StandingGroup, Sweep, TaskCounts,
+    Bulk, BulkStep, CreateJob, CreatedJob, Job, JobMove, Jobs, Sweep, TaskCounts,
+};
+pub use expansion::{
+    Cursor, Expansion, RejectCause, RejectedLine, Rejections, Slice, SliceOutcome, Slicing, SourceKind,
+    StandingGroup,
 };
 pub use leases::{Leases, Member, OwnedShards, ShardLease};
 pub use modules::{MODULES_MAX, Module, Modules};

@@ -220,8 +220,7 @@ pub(crate) async fn expect(
     account: Option<AccountNo>,
     dynamic: Option<bool>,
 ) -> Result<(), StoreError> {
-    let alive =
-        query_scalar(sql::ALIVE).bind(group.0).bind(account.map(|account| account.0)).bind(dynamic);
+    let alive = query_scalar(sql::ALIVE).bind(group.0).bind(account.map(|account| account.0)).bind(dynamic);
     let alive: bool = alive.fetch_one(&mut tx.conn).await.map_err(failed("reading a group"))?;
     if alive { Ok(()) } else { Err(StoreError::NotFound { what: "group" }) }
 }

@@ -15,10 +15,10 @@ use sqlx::{Row, query, query_scalar};
 
 use crate::counters::NOTICES;
 use crate::expand::reject_cause;
+use crate::rows::Columns;
 use crate::sql::jobs as sql;
 use crate::sqlite::errors::{failed, taken};
 use crate::sqlite::{Lane, SqliteStore, Tx};
-use crate::rows::Columns;
 use crate::{bulk, cancel, expand, feed, part, retention, rows, source, text};
 
 #[async_trait]
@@ -245,7 +245,9 @@ pub(crate) fn names_of(row: &impl Columns, offset: u64, limit: usize) -> Result<
     let of = rows::Of { table: "job", row };
     let names = match of.parsed("target", rows::read_target)? {
         Target::Names(names) => names,
-        Target::All { .. } | Target::ListFile { .. } | Target::Gray { .. } | Target::Group { .. } => Vec::new(),
+        Target::All { .. } | Target::ListFile { .. } | Target::Gray { .. } | Target::Group { .. } => {
+            Vec::new()
+        }
     };
     let offset = usize::try_from(offset).unwrap_or(usize::MAX);
     Ok(names.iter().skip(offset).take(limit).map(|name| name.as_str().to_owned()).collect())

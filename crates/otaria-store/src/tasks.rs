@@ -8,7 +8,8 @@ use otaria_core::shard::{SHARDS, Shard};
 use otaria_core::task::{CancelCause, TaskKey};
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{
-    Job, JobTurn, OwnedShards, ReportsTaken, StoreError, Task, TaskChange, TaskFilter, TaskPage, Tasks, VersionReport,
+    Job, JobTurn, OwnedShards, ReportsTaken, StoreError, Task, TaskChange, TaskFilter, TaskPage, Tasks,
+    VersionReport,
 };
 use sqlx::query;
 

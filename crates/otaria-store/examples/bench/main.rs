@@ -463,7 +463,8 @@ impl Bench {
                 .take_reports(&[], &changes, at(6_000))
                 .await
                 .unwrap()
-                .written.iter()
+                .written
+                .iter()
                 .filter(|w| **w)
                 .count();
             spent += begun.elapsed();

@@ -9,7 +9,8 @@ use otaria_core::ids::{
     ProductNo, Version,
 };
 use otaria_core::job::{
-    DownloadProtocol, DynamicMode, JobKind, JobPolicy, JobStatus, NewJob, OverwriteMode, Schedule, Tag, Target,
+    DownloadProtocol, DynamicMode, JobKind, JobPolicy, JobStatus, NewJob, OverwriteMode, Schedule, Tag,
+    Target,
 };
 use otaria_core::pace::PerMinute;
 use otaria_core::task::{BulkAction, BulkFilter, CancelCause, FailureCause, RetryPolicy, TaskStatus};

@@ -1,9 +1,9 @@
 //! The contract of every store on a fresh PostgreSQL database, and what only several writers can do.
 
 mod contract;
-mod races;
 mod crowd;
 mod outage;
 mod proxy;
+mod races;
 mod server;
 mod writers;

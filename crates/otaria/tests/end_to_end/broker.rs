@@ -29,7 +29,8 @@ fn mosquitto() -> PathBuf {
 /// Starts Mosquitto with a configuration, and waits until it listens.
 async fn broker(config: &Path, at: SocketAddr) -> Child {
     let mut command = Command::new(mosquitto());
-    command.arg("-c").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    command.arg("-c").arg(config).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     let child = command.spawn().unwrap();
     eventually("Mosquitto listens", SOON, async || TcpStream::connect(at).ok()).await;
     child

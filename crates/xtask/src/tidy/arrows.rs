@@ -46,13 +46,13 @@ const HOMES: &[Home] = &[
     Home { dependency: "axum*", of: &["otaria-openapi", "otaria"] },
     Home { dependency: "hyper*", of: &["otaria-openapi", "otaria"] },
     // Below object_store it needs to be told which TLS it has.
-    Home { dependency: "reqwest", of: &["otaria", "otaria-objects"] },
+    Home { dependency: "reqwest", of: &["otaria", "otaria-objects", "otaria-loadtest-goose"] },
     Home { dependency: "object_store", of: &["otaria-objects"] },
     Home { dependency: "tokio-cron-scheduler", of: &["otaria"] },
     Home { dependency: "governor", of: &["otaria", "otaria-mqtt"] },
     Home { dependency: "metrics-exporter-prometheus", of: &["otaria"] },
     Home { dependency: "tracing-subscriber", of: &["otaria"] },
-    Home { dependency: "clap*", of: &["otaria", "xtask"] },
+    Home { dependency: "clap*", of: &["otaria", "xtask", "otaria-loadtest-goose"] },
     Home { dependency: "indicatif", of: &["otaria"] },
     // Libraries have errors that a caller can match on.
     Home { dependency: "anyhow", of: &["otaria", "xtask", "otaria-loadtest-goose"] },

@@ -225,8 +225,7 @@ impl Tables {
         if self.gone_products.contains(&product.no) || !self.products.contains_key(&product.no) {
             return Err(StoreError::NotFound { what: "product" });
         }
-        let ids: Vec<Option<DeviceId>> =
-            devices.iter().map(|new| self.register(product, new, now)).collect();
+        let ids: Vec<Option<DeviceId>> = devices.iter().map(|new| self.register(product, new, now)).collect();
         self.join_registered(product.no, &ids, now);
         Ok(ids)
     }

@@ -62,7 +62,8 @@ impl Leases for MemoryStore {
     async fn release_shards(&self, member: Member, shards: &[Shard]) -> Result<(), StoreError> {
         self.transact("releasing shards", |tables| {
             for shard in shards {
-                if let Some((owner, _)) = tables.leases.shards.get_mut(shard).filter(|(owner, _)| *owner == member)
+                if let Some((owner, _)) =
+                    tables.leases.shards.get_mut(shard).filter(|(owner, _)| *owner == member)
                 {
                     *owner = NOBODY;
                 }

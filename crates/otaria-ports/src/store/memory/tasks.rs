@@ -11,8 +11,8 @@ use super::MemoryStore;
 use super::cancel::is_canceling;
 use super::tables::Tables;
 use crate::store::{
-    Job, JobTurn, OwnedShards, ReportsTaken, StoreError, Task, TaskChange, TaskFilter, TaskPage, TaskView, Tasks,
-    VersionReport,
+    Job, JobTurn, OwnedShards, ReportsTaken, StoreError, Task, TaskChange, TaskFilter, TaskPage, TaskView,
+    Tasks, VersionReport,
 };
 
 /// Tasks that one call of `list_tasks` looks at, for each that it may return.
