@@ -99,7 +99,8 @@ export function setup() {
   const devices = given ? existing(product) : registered(product);
   if (devices.length === 0) exec.test.abort(`product ${product} has no devices`);
   const fresh = given ? versions.map((v) => `${v}-${name}`) : versions;
-  const things = { product, devices, firmware: fresh.map((version) => uploaded(product, version)), jobs: /** @type {string[]} */ ([]) };
+  const firmware = fresh.map((version) => uploaded(product, version));
+  const things = { product, devices, firmware, jobs: /** @type {string[]} */ ([]) };
   things.jobs.push(sure('CreateOTAStaticUpgradeJob', wish(things)).Data.JobId);
   return things;
 }

@@ -3,7 +3,6 @@
 //! Unknown keys are refused: a mistyped limit must not silently be the default.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,8 +12,11 @@ use otaria_core::rules::Limits;
 use serde::Deserialize;
 
 mod broker;
+mod faces;
 
 pub(crate) use self::broker::{BrokerSection, BrokerUrl};
+use self::faces::loopback;
+pub(crate) use self::faces::{Face, HttpConfig, MqttConfig};
 
 /// Everything that can be configured, as the file has it.
 #[derive(Clone, Debug, Deserialize)]
@@ -161,54 +163,6 @@ pub(crate) struct ObjectsConfig {
     pub(crate) url: Option<String>,
 }
 
-/// A listener.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Face {
-    /// Address and port; port 0 takes a free one.
-    pub(crate) listen: SocketAddr,
-    /// PEM file of the certificate chain; TLS is on when both files are named.
-    #[serde(default)]
-    pub(crate) tls_certificate: Option<PathBuf>,
-    /// PEM file of the private key.
-    #[serde(default)]
-    pub(crate) tls_key: Option<PathBuf>,
-}
-
-/// The HTTP face.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct HttpConfig {
-    /// Address and port.
-    pub(crate) listen: SocketAddr,
-    /// PEM file of the certificate chain.
-    pub(crate) tls_certificate: Option<PathBuf>,
-    /// PEM file of the private key.
-    pub(crate) tls_key: Option<PathBuf>,
-    /// How devices reach this face, when not by its own address: what download links begin with.
-    pub(crate) public_url: Option<String>,
-    /// When set, calls of the cloud-compatible API have to name it as `IotInstanceId`.
-    pub(crate) instance_id: Option<String>,
-}
-
-/// The device gateway.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct MqttConfig {
-    /// Address and port of plain MQTT.
-    pub(crate) listen: SocketAddr,
-    /// Address and port of MQTT over TLS.
-    pub(crate) tls_listen: Option<SocketAddr>,
-    /// PEM file of the certificate chain.
-    pub(crate) tls_certificate: Option<PathBuf>,
-    /// PEM file of the private key.
-    pub(crate) tls_key: Option<PathBuf>,
-    /// Connections at most.
-    pub(crate) max_connections: u32,
-    /// New connections a second at most; more wait to be accepted.
-    pub(crate) connects_per_second: u32,
-}
-
 /// What callers may ask for.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -292,10 +246,6 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-const fn loopback(port: u16) -> SocketAddr {
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -313,31 +263,6 @@ impl Default for Config {
             limits: LimitsConfig::default(),
             retention: RetentionConfig::default(),
             log: LogConfig::default(),
-        }
-    }
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        Self {
-            listen: loopback(8080),
-            tls_certificate: None,
-            tls_key: None,
-            public_url: None,
-            instance_id: None,
-        }
-    }
-}
-
-impl Default for MqttConfig {
-    fn default() -> Self {
-        Self {
-            listen: loopback(1883),
-            tls_listen: None,
-            tls_certificate: None,
-            tls_key: None,
-            max_connections: 100_000,
-            connects_per_second: 5_000,
         }
     }
 }

@@ -340,10 +340,10 @@ fn ready_check(shell: Arc<Shell>, shared: Option<Shared>) -> otaria_openapi::Rea
 
 fn server_info(config: &Config, addresses: &Addresses) -> ServerInfo {
     let face = |kind, address: SocketAddr, tls| FaceAddress { kind, address: address.to_string(), tls };
-    let mut faces = vec![face(FaceKind::Http, addresses.http, config.http.tls_certificate.is_some())];
-    faces.extend(
-        addresses.grpc.map(|address| face(FaceKind::Grpc, address, config.grpc.tls_certificate.is_some())),
-    );
+    let grpc = addresses.grpc;
+    let grpc = grpc.map(|address| face(FaceKind::Grpc, address, config.grpc.tls_certificate.is_some()));
+    let http = face(FaceKind::Http, addresses.http, config.http.tls_certificate.is_some());
+    let mut faces: Vec<FaceAddress> = grpc.into_iter().chain([http]).collect();
     faces.extend(addresses.mqtt.map(|address| face(FaceKind::Mqtt, address, false)));
     faces.extend(addresses.mqtt_tls.map(|address| face(FaceKind::Mqtt, address, true)));
     ServerInfo { version: env!("CARGO_PKG_VERSION").into(), faces, api_quota: config.limits.api_quota }
