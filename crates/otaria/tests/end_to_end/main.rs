@@ -8,6 +8,7 @@ mod actions;
 mod broker;
 mod cancel;
 mod cloud;
+mod cluster;
 mod crash;
 mod demo;
 mod device;
