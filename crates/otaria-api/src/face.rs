@@ -14,6 +14,7 @@ use tonic::service::Routes;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic_health::server::HealthReporter;
 
+use crate::forms::UploadForms;
 use crate::guard::Guard;
 use crate::listen::{self, Exposed, Tls};
 use crate::services::{self, ServerInfo, Shared};
@@ -47,7 +48,7 @@ pub enum ServeError {
 
 /// The gRPC face, ready to serve.
 pub struct GrpcFace {
-    shared: Arc<Shared>,
+    shared: Shared,
     quotas: Arc<dyn Quotas>,
     tls: Option<Tls>,
     allow_plaintext: bool,
@@ -59,8 +60,15 @@ impl GrpcFace {
     #[must_use]
     pub fn new(commands: Commands, clock: Arc<dyn Clock>, quotas: Arc<dyn Quotas>, info: ServerInfo) -> Self {
         let (closing, closed) = watch::channel(false);
-        let shared = Arc::new(Shared::new(commands, clock, info, closed));
+        let shared = Shared::new(commands, clock, info, closed);
         Self { shared, quotas, tls: None, allow_plaintext: false, closing }
+    }
+
+    /// Answers with these upload forms; without them such calls are not served.
+    #[must_use]
+    pub fn forms(mut self, forms: Arc<dyn UploadForms>) -> Self {
+        self.shared.forms = Some(forms);
+        self
     }
 
     /// Speaks TLS.
@@ -101,8 +109,9 @@ impl GrpcFace {
         }
 
         let health = HealthReporter::new();
-        let routes = routes(&self.shared, &health).await?;
-        let guard = Guard::new(routes, self.shared, self.quotas);
+        let shared = Arc::new(self.shared);
+        let routes = routes(&shared, &health).await?;
+        let guard = Guard::new(routes, shared, self.quotas);
         let closing = self.closing;
         let until = async move {
             shutdown.await;

@@ -7,6 +7,7 @@
 mod convert;
 mod errors;
 mod face;
+mod forms;
 mod guard;
 mod listen;
 mod methods;
@@ -15,6 +16,7 @@ mod services;
 mod watch;
 
 pub use face::{GrpcFace, ServeError};
+pub use forms::{UploadForm, UploadForms};
 pub use listen::{Exposed, Tls, check_exposure};
 pub use services::{FaceAddress, FaceKind, ServerInfo};
 

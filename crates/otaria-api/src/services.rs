@@ -23,6 +23,7 @@ use tonic::service::RoutesBuilder;
 use tonic::{Request, Status};
 
 use crate::MESSAGE_MAX_BYTES;
+use crate::forms::UploadForms;
 use crate::watch::Hub;
 
 /// Another part of the server that `GetServerInfo` tells of.
@@ -61,6 +62,7 @@ pub struct ServerInfo {
 /// What all services work with.
 pub(crate) struct Shared {
     pub(crate) commands: Commands,
+    pub(crate) forms: Option<Arc<dyn UploadForms>>,
     clock: Arc<dyn Clock>,
     info: ServerInfo,
     hub: Hub,
@@ -74,7 +76,7 @@ impl Shared {
         closing: watch::Receiver<bool>,
     ) -> Self {
         let hub = Hub::new(commands.clone(), Arc::clone(&clock), closing);
-        Self { commands, clock, info, hub }
+        Self { commands, forms: None, clock, info, hub }
     }
 
     /// Who asks, when, and for what.

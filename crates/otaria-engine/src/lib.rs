@@ -19,6 +19,7 @@ pub mod expander;
 mod hints;
 pub mod inbox;
 pub mod janitor;
+pub mod listener;
 mod offers;
 pub mod overdue;
 pub mod ownership;

@@ -14,6 +14,7 @@ use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
+use otaria_core::link::LinkKey;
 use otaria_core::rules::{Code, Refusal};
 use otaria_engine::command::Caller;
 use otaria_engine::{CommandError, Commands};
@@ -26,7 +27,7 @@ use tokio::time::timeout;
 
 use crate::actions::{self, Action, Call};
 use crate::envelope::{Envelope, Fault, Fields, Format, request_id};
-use crate::forms::FormKey;
+use crate::forms::Forms;
 use crate::hex::hex;
 use crate::meters::{self, Outcome};
 use crate::params::{Params, pairs};
@@ -61,7 +62,7 @@ pub struct ApiParts {
 pub(crate) struct Api {
     pub(crate) commands: Commands,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) form_key: FormKey,
+    pub(crate) forms: Forms,
     nonces: Arc<dyn Nonces>,
     quotas: Arc<dyn Quotas>,
     instance_id: Option<String>,
@@ -81,12 +82,12 @@ struct Received<'a> {
 }
 
 impl Api {
-    pub(crate) fn new(parts: ApiParts, clock: Arc<dyn Clock>, form_key: FormKey) -> Self {
+    pub(crate) fn new(parts: ApiParts, clock: Arc<dyn Clock>, links: &LinkKey) -> Self {
         let ApiParts { commands, nonces, quotas, instance_id } = parts;
         Self {
+            forms: Forms::new(links, commands.clone()),
             commands,
             clock,
-            form_key,
             nonces,
             quotas,
             instance_id,

@@ -17,7 +17,7 @@ use otaria_ports::objects::Objects;
 
 use crate::api::{Api, ApiParts};
 use crate::download::{Packages, download};
-use crate::forms::{self, FormKey};
+use crate::forms;
 use crate::hook::BrokerHook;
 use crate::meters::{self, Route};
 use crate::ready::{Readiness, ReadyCheck};
@@ -82,7 +82,7 @@ impl HttpFace {
     pub fn new(parts: FaceParts) -> Self {
         let FaceParts { clock, link_key, packages, rejects, objects, ready, metrics, grpc, api } = parts;
         let readiness = Readiness::new(ready, clock.clone());
-        let api = api.map(|parts| Api::new(parts, clock.clone(), FormKey::of(&link_key)));
+        let api = api.map(|parts| Api::new(parts, clock.clone(), &link_key));
         let inner = Inner { clock, link_key, packages, rejects, objects, readiness, metrics, grpc, api };
         let inner = Arc::new(inner);
 

@@ -19,6 +19,7 @@ use otaria_core::ids::AccessKeyId;
 use otaria_core::link::LinkKey;
 use otaria_core::time::Timestamp;
 use otaria_engine::command::IssuedUpload;
+use otaria_engine::{Caller, CommandError, Commands};
 use otaria_ports::store::UploadKind;
 use serde_json::{Value, json};
 use sha1::Sha1;
@@ -29,6 +30,30 @@ use crate::instant::utc;
 pub(crate) const PATH: &str = "/u";
 /// How long a form is good for beginning an upload.
 const LIFE: Duration = Duration::from_secs(600);
+
+/// Gives out forms: whoever hands them to clients, they are the same, and `/u` takes their files.
+#[derive(Clone)]
+pub struct Forms {
+    key: FormKey,
+    commands: Commands,
+}
+
+/// A form that was given out, with where to send it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuedForm {
+    /// Where the form is posted.
+    pub host: String,
+    /// What the file will be called, a field of the form.
+    pub key: String,
+    /// Who asked for it, a field of the form.
+    pub access_key_id: String,
+    /// Base64 of the conditions, a field of the form.
+    pub policy: String,
+    /// Of the policy, a field of the form.
+    pub signature: String,
+    /// The address that the file will have.
+    pub url: String,
+}
 
 /// Signs forms. Its `Debug` shows nothing of it.
 #[derive(Clone)]
@@ -77,6 +102,33 @@ pub(crate) enum FormRefused {
     Expired,
     #[error("this form is for another key or access key")]
     Other,
+}
+
+impl Forms {
+    /// Signs with the key that belongs to the one of links.
+    #[must_use]
+    pub fn new(links: &LinkKey, commands: Commands) -> Self {
+        Self { key: FormKey::of(links), commands }
+    }
+
+    /// Gives out a form for one file. The suffix means something for packages only.
+    ///
+    /// # Errors
+    /// When the caller may not upload, or the suffix breaks its rule.
+    pub fn issue(
+        &self,
+        caller: &Caller,
+        now: Timestamp,
+        kind: UploadKind,
+        suffix: Option<String>,
+    ) -> Result<IssuedForm, CommandError> {
+        let issued = self.commands.issue_upload(caller, kind, suffix)?;
+        let form = Form::new(kind, &issued, &caller.key, now);
+        let SignedForm { policy, signature } = self.key.sign(&form);
+        let host = format!("{}{PATH}", self.commands.deps().download_base);
+        let Form { key, access_key: access_key_id, .. } = form;
+        Ok(IssuedForm { host, key, access_key_id, policy, signature, url: issued.url })
+    }
 }
 
 impl Form {

@@ -40,6 +40,7 @@ pub use actions::action_names;
 pub use api::ApiParts;
 pub use download::{Packages, StorePackages};
 pub use face::{FaceParts, HttpFace, MetricsText};
+pub use forms::{Forms, IssuedForm};
 pub use hook::BrokerHook;
 pub use ready::{Check, ReadyCheck};
 pub use rejects::{RejectedLines, Rejects, StoreRejects};

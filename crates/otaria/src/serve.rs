@@ -5,6 +5,7 @@ mod base;
 mod bridge;
 mod cron;
 mod folder;
+mod forms;
 mod gateway;
 mod inbox;
 mod loops;

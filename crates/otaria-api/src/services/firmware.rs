@@ -22,6 +22,24 @@ pub(crate) struct Firmware(pub(crate) Arc<Shared>);
 
 #[tonic::async_trait]
 impl OtaFirmwareService for Firmware {
+    async fn generate_ota_upload_url(
+        &self,
+        request: Request<v1::GenerateOtaUploadUrlRequest>,
+    ) -> Result<Response<v1::GenerateOtaUploadUrlResponse>, Status> {
+        let (caller, now, request) = self.0.open(request)?;
+        let form = uploads::form(&self.0, &caller, now, (UploadKind::Package, request.file_suffix))?;
+        Ok(Response::new(v1::GenerateOtaUploadUrlResponse {
+            host: form.host,
+            key: form.key,
+            policy: form.policy,
+            oss_access_key_id: form.access_key_id,
+            signature: form.signature,
+            object_storage: uploads::OBJECT_STORAGE.into(),
+            firmware_url: form.url,
+            utc_create: Some(instant(now)),
+        }))
+    }
+
     async fn upload_firmware_file(
         &self,
         request: Request<Streaming<v1::UploadFirmwareFileRequest>>,

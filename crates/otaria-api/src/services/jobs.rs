@@ -175,6 +175,24 @@ impl OtaJobService for Jobs {
         Ok(Response::new(self.0.hub.watch(&caller, &request.job_id).await?))
     }
 
+    async fn generate_device_name_list_url(
+        &self,
+        request: Request<v1::GenerateDeviceNameListUrlRequest>,
+    ) -> Result<Response<v1::GenerateDeviceNameListUrlResponse>, Status> {
+        let (caller, now, _) = self.0.open(request)?;
+        let form = uploads::form(&self.0, &caller, now, (UploadKind::NameList, None))?;
+        Ok(Response::new(v1::GenerateDeviceNameListUrlResponse {
+            host: form.host,
+            key: form.key,
+            policy: form.policy,
+            access_key_id: form.access_key_id,
+            signature: form.signature,
+            object_storage: uploads::OBJECT_STORAGE.into(),
+            file_url: form.url,
+            utc_create: Some(instant(now)),
+        }))
+    }
+
     async fn upload_device_name_list(
         &self,
         request: Request<Streaming<v1::UploadDeviceNameListRequest>>,

@@ -56,6 +56,15 @@ async fn what_is_not_served_says_its_name() {
         .unwrap_err();
     assert_eq!(why(&refused), because(Code::Unimplemented, "InvalidApi.NotFound", ""));
     assert!(refused.message().contains("GenerateFileUploadURL"), "{}", refused.message());
+    // Forms belong to the face that takes their files: this server has none.
+    let package = admin.firmware().generate_ota_upload_url(v1::GenerateOtaUploadUrlRequest::default()).await;
+    let list = admin.jobs().generate_device_name_list_url(v1::GenerateDeviceNameListUrlRequest {}).await;
+    for (name, refused) in
+        [("GenerateOTAUploadURL", package.unwrap_err()), ("GenerateDeviceNameListURL", list.unwrap_err())]
+    {
+        assert_eq!(why(&refused), because(Code::Unimplemented, "InvalidApi.NotFound", ""));
+        assert!(refused.message().contains(name), "{}", refused.message());
+    }
     // Also there nobody gets in without a key.
     let stranger = world.caller(None);
     let refused = stranger.jobs().list_ota_job_by_device(v1::ListOtaJobByDeviceRequest::default()).await;

@@ -179,16 +179,27 @@ impl Commands {
             let rule = "must be 16-128 printable ASCII characters without blanks";
             return Err(Refusal::invalid(Code::InvalidParameter, "AccessKeySecret", rule).into());
         }
-        if let Some(key) = self.deps().store.access_key(&id).await? {
-            let same = bool::from(self.open_key_secret(&key)?.ct_eq(secret.as_bytes()));
-            if same && key.account == DEFAULT_ACCOUNT && key.role == Role::Admin && key.active {
-                return Ok(None);
-            }
-            let rule = "names a key that exists with another secret, account, role or status";
-            return Err(Refusal::invalid(Code::InvalidParameter, "AccessKeyId", rule).into());
+        if self.has_chosen(&id, secret).await? {
+            return Ok(None);
         }
-        self.keep_key(id.clone(), DEFAULT_ACCOUNT, Role::Admin, secret, now).await?;
+        let kept = self.keep_key(id.clone(), DEFAULT_ACCOUNT, Role::Admin, secret, now).await;
+        // Of several processes that start at the same moment one makes the key.
+        if kept.is_err() && self.has_chosen(&id, secret).await? {
+            return Ok(None);
+        }
+        kept?;
         Ok(Some((id, secret.to_owned())))
+    }
+
+    /// Whether the chosen key is there; refuses another one of its id.
+    async fn has_chosen(&self, id: &AccessKeyId, secret: &str) -> Result<bool, CommandError> {
+        let Some(key) = self.deps().store.access_key(id).await? else { return Ok(false) };
+        let same = bool::from(self.open_key_secret(&key)?.ct_eq(secret.as_bytes()));
+        if same && key.account == DEFAULT_ACCOUNT && key.role == Role::Admin && key.active {
+            return Ok(true);
+        }
+        let rule = "names a key that exists with another secret, account, role or status";
+        Err(Refusal::invalid(Code::InvalidParameter, "AccessKeyId", rule).into())
     }
 
     async fn make_key(

@@ -1,12 +1,17 @@
 //! Signals that got lost between processes cost time, and a word about it saves the time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use otaria_core::ids::ModuleName;
 use otaria_core::task::TaskStatus;
+use otaria_engine::inbox;
+use otaria_engine::listener::Listener;
 use otaria_ports::bus::Signal;
 
 use crate::fleet::Temper;
-use crate::world::World;
+use crate::process::run;
+use crate::world::{MINUTE, World};
 
 #[test]
 fn a_word_that_signals_were_missed_makes_everybody_be_looked_at() {
@@ -48,5 +53,27 @@ fn what_was_missed_of_a_paused_job_is_not_pushed() {
     world.process.shell.deps.bus.tell(Signal::Missed);
     world.run_for(Duration::from_secs(20));
     assert!(world.wrote(job).len() > written + 10, "{}", world.wrote(job).len());
+    world.check();
+}
+
+#[test]
+fn a_process_without_loops_finds_out_by_itself_what_it_was_not_told() {
+    let mut world = World::new(79);
+    let device = world.devices(1, Temper::Silent)[0];
+    let mut params = world.all();
+    params.job.need_push = Some(false);
+    let job = world.create(&params);
+    // A gateway's process: its bus is its own, so it hears of nothing that happens in the other one.
+    let gateway = world.another_shell();
+    let mut listener = Listener::new(Arc::clone(&gateway), world.now);
+    let ask = |world: &World| run(inbox::fetch(&gateway, device, &ModuleName::default_module(), world.now)).unwrap();
+    world.pause(job);
+    assert!(ask(&world).is_none());
+    world.resume(job);
+    listener.tick(world.now);
+    assert!(ask(&world).is_none(), "nobody told it");
+    world.now = world.now + MINUTE;
+    listener.tick(world.now);
+    assert!(ask(&world).is_some());
     world.check();
 }

@@ -12,7 +12,7 @@ use otaria_core::rules::{
 };
 use otaria_core::task::{TaskState, TaskStatus};
 use otaria_core::time::Timestamp;
-use otaria_engine::{Caller, CommandError, inbox};
+use otaria_engine::{Caller, CommandError, Shell, inbox};
 use otaria_ports::events::KeptEvents;
 use otaria_ports::ids::CountingIds;
 use otaria_ports::objects::MemoryObjects;
@@ -294,6 +294,12 @@ impl World {
         let online = self.online();
         self.crash();
         self.connect(&online);
+    }
+
+    /// What another process on the same store has in memory.
+    pub(crate) fn another_shell(&self) -> Arc<Shell> {
+        let gateway = Arc::clone(&self.gateway);
+        Process::start(&self.store, &self.objects, &self.ids, gateway, false, self.now).shell
     }
 
     // What time does.

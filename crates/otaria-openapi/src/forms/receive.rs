@@ -131,7 +131,7 @@ async fn take_file(
     let signed = SignedForm { policy: needed("policy")?, signature: needed("Signature")? };
     let (key, access_key) = (needed("key")?, needed("OSSAccessKeyId")?);
     let now = api.clock.now();
-    api.form_key.open(&signed, (&key, &access_key), now).map_err(forbidden)?;
+    api.forms.key.open(&signed, (&key, &access_key), now).map_err(forbidden)?;
     let file_key = FileKey::parse(&key).ok_or_else(|| forbidden(FormRefused::Forged))?;
     let (caller, _) = api.commands.signing_key(&access_key).await.map_err(refused)?;
     let status = match fields.get("success_action_status").map(String::as_str) {

@@ -8,6 +8,7 @@ use otaria_engine::closer::Closer;
 use otaria_engine::dispatcher::Dispatcher;
 use otaria_engine::error::CommandError;
 use otaria_engine::expander::Expander;
+use otaria_engine::listener::Listener;
 use otaria_engine::ownership::{Owner, Ownership};
 use otaria_engine::{Shell, Wake, overdue};
 use otaria_ports::bell::Bell;
@@ -17,8 +18,6 @@ use tokio::task::JoinSet;
 
 /// A loop without news looks by itself this often.
 const IDLE: Duration = Duration::from_secs(1);
-/// Hints for jobs that other processes carry are gathered for so long.
-const PASS_ON: Duration = Duration::from_millis(100);
 /// A dispatcher that cannot reach what processes share for so long gives its shards up.
 const CUT_OFF: Duration = Duration::from_secs(2);
 /// After a failure; doubled up to the longest.
@@ -57,12 +56,11 @@ impl Loops {
     }
 
     async fn listen(mut self) {
+        let mut listener = Listener::new(Arc::clone(&self.shell), self.clock.now());
         let bell = Arc::clone(&self.news);
         let mut pause = Pause::default();
         loop {
-            self.shell.hear();
-            self.shell.pass_on_hints();
-            let wake = Wake::At(self.clock.now() + PASS_ON);
+            let wake = listener.tick(self.clock.now());
             if !self.wait("listener", Ok(wake), &bell, &mut pause).await {
                 return;
             }

@@ -13,7 +13,7 @@ use otaria_engine::auth::StoreAuth;
 use otaria_engine::ownership::Owner;
 use otaria_engine::{Commands, Deps, Shell};
 use otaria_objects::Users;
-use otaria_openapi::{ApiParts, BrokerHook, Check, FaceParts, HttpFace, StorePackages, StoreRejects};
+use otaria_openapi::{ApiParts, BrokerHook, Check, FaceParts, Forms, HttpFace, StorePackages, StoreRejects};
 use otaria_ports::auth::DeviceAuth;
 use otaria_ports::clock::Clock;
 use otaria_ports::ids::Ids;
@@ -25,6 +25,7 @@ use tokio_cron_scheduler::JobScheduler;
 
 use super::base::{Base, Keeper, Shared};
 use super::folder::{self, Folder};
+use super::forms::HttpForms;
 use super::gateway::MqttFace;
 use super::inbox::QueueInbox;
 use super::loops::Loops;
@@ -155,7 +156,9 @@ impl Server {
         });
         if let Some(grpc) = grpc {
             let info = server_info(&config, &addresses);
+            let forms = HttpForms(Forms::new(&LinkKey::from_master(&master), commands.clone()));
             let face = GrpcFace::new(commands, Arc::clone(&clock), Arc::clone(&base.quotas), info)
+                .forms(Arc::new(forms))
                 .tls(grpc_tls(&config)?)
                 .allow_plaintext(config.allow_plaintext);
             let stop = until();
