@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use otaria_core::firmware::{FirmwareEvent, FirmwareStatus};
@@ -59,9 +60,10 @@ impl Closer {
     /// # Errors
     /// When the store is not available; the job is tried again later, the next tick turns to another.
     pub async fn tick(&mut self, now: Timestamp, owned: &Ownership) -> Result<Wake, CommandError> {
-        if self.survey.is_due(owned, now) {
+        if self.survey.is_due(&self.shell, owned, now) {
+            let losses = self.shell.losses.load(Ordering::SeqCst);
             self.survey().await?;
-            self.survey.done(owned, now);
+            self.survey.done(losses, owned, now);
         }
         let hinted = self.shell.close_hints.take();
         self.look.extend(self.shell.pass_on(hinted, owned));

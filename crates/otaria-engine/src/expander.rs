@@ -11,6 +11,7 @@ mod part;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::StreamExt;
 use futures_util::future::join;
@@ -79,9 +80,10 @@ impl Expander {
     /// # Errors
     /// When store or objects are not available; the next tick tries again.
     pub async fn tick(&mut self, now: Timestamp, owned: &Ownership) -> Result<Wake, CommandError> {
-        if self.survey.is_due(owned, now) {
+        if self.survey.is_due(&self.shell, owned, now) {
+            let losses = self.shell.losses.load(Ordering::SeqCst);
             self.survey().await?;
-            self.survey.done(owned, now);
+            self.survey.done(losses, owned, now);
         }
         let hinted = self.shell.expand_hints.take();
         self.jobs.extend(self.shell.pass_on(hinted, owned));

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use otaria_core::ids::JobNo;
@@ -126,7 +127,8 @@ impl Owner {
             self.leaving.insert(shard, now);
         }
         let room = share.saturating_sub(owned.len() + self.leaving.len());
-        if room > 0 {
+        // Also without room: what an earlier call took and could not tell is found, and given up in turn.
+        if room > 0 || !self.alone {
             self.take(now, room).await?;
         }
         metrics::gauge!("otaria_shards_owned").set(self.owned.shards.epochs.len() as f64);
@@ -183,17 +185,23 @@ impl Owner {
 pub(crate) struct Survey {
     epochs: Option<BTreeMap<Shard, i64>>,
     again_at: Option<Timestamp>,
+    /// How often something had been lost.
+    losses: u64,
 }
 
 /// Between two surveys.
 const SURVEY_PERIOD: Duration = Duration::from_secs(60);
 
 impl Survey {
-    pub(crate) fn is_due(&self, owned: &Ownership, now: Timestamp) -> bool {
-        self.epochs.as_ref() != Some(&owned.shards.epochs) || self.again_at.is_none_or(|at| at <= now)
+    pub(crate) fn is_due(&self, shell: &Shell, owned: &Ownership, now: Timestamp) -> bool {
+        self.epochs.as_ref() != Some(&owned.shards.epochs)
+            || self.again_at.is_none_or(|at| at <= now)
+            || self.losses != shell.losses.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn done(&mut self, owned: &Ownership, now: Timestamp) {
+    /// Notes that all jobs were read after so many losses.
+    pub(crate) fn done(&mut self, losses: u64, owned: &Ownership, now: Timestamp) {
+        self.losses = losses;
         self.epochs = Some(owned.shards.epochs.clone());
         self.again_at = Some(now + SURVEY_PERIOD);
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use otaria_core::ids::JobNo;
 use otaria_ports::bell::Bell;
@@ -28,6 +29,8 @@ pub struct Shell {
     pub expand_hints: Hints,
     /// Jobs that may begin, end, or are being cancelled.
     pub close_hints: Hints,
+    /// How often something that others told may have been lost.
+    pub(crate) losses: AtomicU64,
 }
 
 impl Shell {
@@ -42,6 +45,7 @@ impl Shell {
             streams: Streams::default(),
             expand_hints: Hints::new(Arc::new(Bell::default())),
             close_hints: Hints::new(Arc::new(Bell::default())),
+            losses: AtomicU64::new(0),
         })
     }
 
@@ -65,8 +69,9 @@ impl Shell {
         self.streams.forget(job);
     }
 
-    /// Forgets what was read of all jobs.
+    /// Forgets what was read of all jobs, and has them surveyed: something that others told was lost.
     pub(crate) fn forget_all(&self) {
+        self.losses.fetch_add(1, Ordering::SeqCst);
         self.book.forget_all();
         self.streams.forget_all();
     }

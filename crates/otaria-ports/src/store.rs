@@ -24,15 +24,13 @@ pub use applies::{Applies, Apply, ApplyName, NewApply, RefusedName};
 pub use devices::{
     AuthRow, Candidate, Device, Devices, Drawn, ModuleVersion, NewDevice, NewProduct, Product, VersionReport,
 };
-pub use firmwares::{Firmware, FirmwareFilter, Firmwares, PackageFile, StoredUpload, UploadKind};
-pub use groups::{AddedToGroup, GROUPS_OF_DEVICE_MAX, Group, GroupFilter, Groups, NewGroup};
-pub use jobs::{
-    Bulk, BulkStep, CreateJob, CreatedJob, Job, JobMove, Jobs, Sweep, TaskCounts,
-};
 pub use expansion::{
     Cursor, Expansion, RejectCause, RejectedLine, Rejections, Slice, SliceOutcome, Slicing, SourceKind,
     StandingGroup,
 };
+pub use firmwares::{Firmware, FirmwareFilter, Firmwares, PackageFile, StoredUpload, UploadKind};
+pub use groups::{AddedToGroup, GROUPS_OF_DEVICE_MAX, Group, GroupFilter, Groups, NewGroup};
+pub use jobs::{Bulk, BulkStep, CreateJob, CreatedJob, Job, JobMove, Jobs, Sweep, TaskCounts};
 pub use leases::{Leases, Member, OwnedShards, ShardLease};
 pub use modules::{MODULES_MAX, Module, Modules};
 pub use tasks::{JobTurn, NewTask, ReportsTaken, Task, TaskChange, TaskFilter, TaskPage, TaskView, Tasks};

@@ -19,6 +19,8 @@ use crate::link::{RedisLink, WeakLink};
 
 /// Messages that a listener may have waiting; what comes then is a gap to it.
 const QUEUE: usize = 1_024;
+/// How long the server may take to confirm what is subscribed.
+const SUBSCRIBED: Duration = Duration::from_secs(5);
 const PULSE: Duration = Duration::from_secs(1);
 /// Pulses in a row that may go unheard.
 const UNHEARD: u32 = 3;
@@ -129,10 +131,11 @@ async fn run(link: WeakLink, ears: Arc<Ears>, mut wished: Wishes) {
     let (mut tries, mut is_first) = (0, true);
     loop {
         let Some(this) = link.upgrade() else { return };
-        let connected = connect(&this, &ears).await;
+        // Subscribing has no bound of its own, and nothing else runs here meanwhile.
+        let connected = timeout(SUBSCRIBED, connect(&this, &ears)).await;
         let pause = this.backoff(tries);
         drop(this);
-        if let Ok((sink, stream)) = connected {
+        if let Ok(Ok((sink, stream))) = connected {
             // At the first try nobody can have missed anything: whoever listens waits for it.
             if !std::mem::take(&mut is_first) {
                 ears.tell_all_of_a_gap();
@@ -178,7 +181,7 @@ async fn hear(
             }
             wish = wished.recv() => {
                 let (channel, done) = wish?;
-                if sink.subscribe(&channel).await.is_err() {
+                if !matches!(timeout(SUBSCRIBED, sink.subscribe(&channel)).await, Ok(Ok(()))) {
                     return Some(());
                 }
                 if done.send(()).is_err() {

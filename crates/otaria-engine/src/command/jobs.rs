@@ -1,7 +1,7 @@
 //! Making, reading and stopping jobs.
 
 use otaria_core::firmware::FirmwareEvent;
-use otaria_core::ids::{FirmwareId, JobId, ProductKey};
+use otaria_core::ids::{FirmwareId, JobId, JobNo, ProductKey};
 use otaria_core::job::{
     CancelFlags, DynamicMode, FirmwareFacts, JobEvent, JobKind, JobStatus, NewJob, Target,
 };
@@ -20,6 +20,7 @@ use super::{Caller, Commands};
 use crate::error::CommandError;
 use crate::expander;
 use crate::offers::link_end;
+use crate::shell::Shell;
 
 /// Lines that a create call expands before it answers.
 const EXPANDED_AT_ONCE: u64 = 1_000;
@@ -65,6 +66,16 @@ pub struct JobView {
     pub reject_file_url: Option<String>,
     /// The name of the group that it is for, while there is one.
     pub group_name: Option<String>,
+}
+
+/// Leaves a job to the loops when the call that made it ends, also if its caller does not wait for that.
+struct Hint<'a>(&'a Shell, JobNo);
+
+impl Drop for Hint<'_> {
+    fn drop(&mut self) {
+        self.0.expand_hints.add([self.1]);
+        self.0.close_hints.add([self.1]);
+    }
 }
 
 impl Commands {
@@ -171,6 +182,7 @@ impl Commands {
     /// Expands the first lines of a new job, so that a small job has all its tasks when the call returns.
     async fn begin(&self, job: Job, now: Timestamp) -> Result<NewJobAnswer, CommandError> {
         tracing::info!(job.id = %job.id, account = job.account.0, "job created");
+        let _then = Hint(&self.shell, job.no);
         let mut kept = None;
         for _ in 0..STEPS_AT_ONCE {
             match expander::step(&self.shell, job.no, kept.take(), now).await {
@@ -183,8 +195,6 @@ impl Commands {
                 }
             }
         }
-        self.shell.expand_hints.add([job.no]);
-        self.shell.close_hints.add([job.no]);
         Ok(answer(&job))
     }
 
@@ -329,15 +339,17 @@ impl Commands {
                 "CancelScheduledTask cancels only jobs that have not begun; name the tasks to cancel";
             return Err(CommandError::not_allowed(Code::JobStatusNotAllowed, message));
         }
-        let job = self.deps().store.request_cancel(job.no, mask, CancelCause::Operator, now).await?;
-        self.shell.book.forget(job.no);
-        self.deps().pusher.fence(job.no, job.fence).await?;
-        if planned {
-            self.cancel_planned(&job, now).await?;
-        }
+        let asked = self.deps().store.request_cancel(job.no, mask, CancelCause::Operator, now).await;
+        // Told before the fence is waited for, since the caller may not wait that long; and also when the call
+        // failed, since it may have been done all the same.
         self.shell.job_changed(job.no);
         self.shell.close_hints.add([job.no]);
-        Ok(())
+        let job = asked?;
+        if planned {
+            self.cancel_planned(&job, now).await?;
+            self.shell.job_changed(job.no);
+        }
+        Ok(self.deps().pusher.fence(job.no, job.fence).await?)
     }
 
     /// Ends a job that has not begun. After its tasks' cancellation was asked for, never before: a job that

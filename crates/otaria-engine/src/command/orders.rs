@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::join_all;
 use otaria_core::ids::{DeviceId, JobNo, ModuleName, TaskId};
 use otaria_core::job::{JobEvent, JobKind, JobStatus};
 use otaria_core::rules::{Code, Refusal, device_names, task_ids};
@@ -134,12 +135,16 @@ impl Commands {
         let devices: Vec<DeviceId> = found.into_iter().flatten().map(|found| found.device).collect();
         let cause = CancelCause::Operator;
         let jobs = store.cancel_of_devices(firmware.no, job, &devices, cause, now).await?;
+        // Told before the fences are waited for, since the caller may not wait that long.
         for job in &jobs {
-            self.shell.book.forget(job.no);
-            self.deps().pusher.fence(job.no, job.fence).await?;
             self.shell.job_changed(job.no);
         }
         self.shell.close_hints.add(jobs.iter().map(|job| job.no));
+        // All at once: where they are waited for, it is one wait.
+        let fences = jobs.iter().map(|job| self.deps().pusher.fence(job.no, job.fence));
+        for raised in join_all(fences).await {
+            raised?;
+        }
         Ok(())
     }
 

@@ -66,7 +66,9 @@ fn a_process_without_loops_finds_out_by_itself_what_it_was_not_told() {
     // A gateway's process: its bus is its own, so it hears of nothing that happens in the other one.
     let gateway = world.another_shell();
     let mut listener = Listener::new(Arc::clone(&gateway), world.now);
-    let ask = |world: &World| run(inbox::fetch(&gateway, device, &ModuleName::default_module(), world.now)).unwrap();
+    let ask = |world: &World| {
+        run(inbox::fetch(&gateway, device, &ModuleName::default_module(), world.now)).unwrap()
+    };
     world.pause(job);
     assert!(ask(&world).is_none());
     world.resume(job);

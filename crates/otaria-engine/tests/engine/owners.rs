@@ -12,7 +12,7 @@ use otaria_ports::ids::CountingIds;
 use otaria_ports::objects::MemoryObjects;
 use otaria_ports::pusher::KeptPusher;
 use otaria_ports::store::Leases;
-use otaria_ports::store::memory::MemoryStore;
+use otaria_ports::store::memory::{Fault, MemoryStore};
 
 use crate::process::{LEASE, Process, run};
 
@@ -110,6 +110,30 @@ fn the_shards_of_a_process_that_leaves_are_taken_at_the_next_tick() {
     run(leaving.owner.leave()).unwrap();
     cluster.pass(1);
     assert_eq!(cluster.shares(), [SHARDS]);
+}
+
+#[test]
+fn shards_that_were_taken_unnoticed_are_found_when_the_share_is_smaller_by_then() {
+    let mut cluster = Cluster::new();
+    for _ in 0..2 {
+        cluster.join();
+    }
+    cluster.pass(12);
+    // The first one sleeps for longer than its lease; the second takes its shards, and the answer is lost.
+    let [sleeper, taker] = &mut cluster.processes[..] else { panic!() };
+    for _ in 0..LEASE.as_secs() {
+        cluster.now = cluster.now + Duration::from_secs(1);
+        let took = cluster.now.since(Timestamp::from_millis(BEGIN)).as_secs() == 12 + LEASE.as_secs();
+        if took {
+            cluster.store.fail_after(3, Fault::After);
+        }
+        assert_eq!(run(taker.owner.tick(cluster.now)).is_err(), took);
+    }
+    assert_eq!(taker.owner.owned().shards.epochs.len(), SHARDS / 2);
+    // It comes back before the second one looks again: each is due a half.
+    run(sleeper.owner.tick(cluster.now)).unwrap();
+    cluster.pass(12);
+    assert_eq!(cluster.shares(), [SHARDS / 2, SHARDS / 2]);
 }
 
 #[test]

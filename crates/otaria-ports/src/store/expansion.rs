@@ -199,4 +199,3 @@ impl Default for Slicing {
         Self { chunk_lines: 65_536, slice_names: 5_000 }
     }
 }
-

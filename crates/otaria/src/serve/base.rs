@@ -198,9 +198,11 @@ async fn shared(
     };
     let gateway = config.roles.gateway.then(|| GatewayBase::new(config, &clock, EventFeed::start()));
     let gateway = gateway.transpose()?;
-    let pace: Arc<dyn Pace> = match std::env::var("OTARIA_PLANT").as_deref() {
-        Ok("no-pace") => Arc::new(super::plant::NoPace),
-        _ => Arc::new(RedisPace::begin(link.clone(), HORIZON_CLUSTERED).await.context("sharing the pace")?),
+    let pace: Arc<dyn Pace> = match super::plant::planted()? {
+        Some(fault) => Arc::new(fault),
+        None => {
+            Arc::new(RedisPace::begin(link.clone(), HORIZON_CLUSTERED).await.context("sharing the pace")?)
+        }
     };
     Ok(Base {
         keeper: Keeper::Postgres(store),

@@ -36,6 +36,8 @@ use crate::keyfile::{self, AccessKey};
 
 /// What is under way when the server stops may take this long.
 const DRAIN: Duration = Duration::from_secs(15);
+/// What is told last may take so long to leave the process.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// A server that runs.
 pub(crate) struct Server {
@@ -49,7 +51,10 @@ pub(crate) struct Server {
     loops: JoinSet<()>,
     cron: Option<JobScheduler>,
     keeper: Keeper,
-    clustered: bool,
+    /// Left hints are passed on to those who go on.
+    shell: Arc<Shell>,
+    /// Whether others wait for this process's shards.
+    hands_over: bool,
     // Held to the end: the folder is ours until the store is closed.
     _folder: Folder,
 }
@@ -207,7 +212,8 @@ impl Server {
             loops,
             cron,
             keeper: base.keeper,
-            clustered: config.is_clustered(),
+            shell,
+            hands_over: config.is_clustered() && roles.dispatcher,
             _folder: folder,
         })
     }
@@ -252,10 +258,10 @@ impl Server {
 
     /// Stops: no new work, what is under way ends, leases are handed over, the store is closed.
     pub(crate) async fn stop(self) {
-        let Self { http, stop_faces, stop_loops, faces, loops, cron, keeper, clustered, .. } = self;
+        let Self { http, stop_faces, stop_loops, faces, loops, cron, keeper, shell, hands_over, .. } = self;
         http.drain();
         stop_faces.send_replace(true);
-        if clustered {
+        if hands_over {
             // Others take the shards at once; devices and callers here are let go meanwhile.
             stop_loops.send_replace(true);
         }
@@ -267,6 +273,9 @@ impl Server {
         }
         stop_loops.send_replace(true);
         end(loops, "loops").await;
+        // What calls and reports left since the loops ended; alone, the next start surveys everything.
+        shell.pass_on_hints();
+        tokio::time::sleep(LAST_WORDS).await;
         keeper.close().await;
         tracing::info!("stopped");
     }

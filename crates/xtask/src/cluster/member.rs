@@ -252,7 +252,7 @@ impl Cluster {
             launch = launch.args(["--allow-plaintext"]);
         }
         if let Some(plant) = &self.settings.plant {
-            launch = launch.env("OTARIA_PLANT", plant);
+            launch = launch.env("OTARIA_PLANT", plant).env("OTARIA_PLANT_I_TEST", "yes");
         }
         let (process, said) = launch.args(options).start_and_hear(START_PATIENCE)?;
         let at = serde_json::from_str(&said).with_context(|| format!("{name} said {said:?}"))?;

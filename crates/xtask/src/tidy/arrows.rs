@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("otaria-api", &["otaria-core", "otaria-ports", "otaria-engine", "otaria-proto"]),
     ("otaria-openapi", &["otaria-core", "otaria-ports", "otaria-engine"]),
     ("otaria", &["*"]),
+    ("otaria-sim", &["otaria-core", "otaria-ports", "otaria-engine"]),
     ("xtask", &[]),
     ("otaria-loadtest-goose", &[]),
 ];
@@ -73,6 +74,7 @@ pub(super) const RUNTIME_FREE: &[(&str, &str)] = &[
     ("otaria-core", "normal,build,dev"),
     ("otaria-engine", "normal,build,dev"),
     ("otaria-ports", "normal,build"),
+    ("otaria-sim", "normal,build,dev"),
 ];
 
 const RUNTIMES: &[&str] = &["tokio*", "async-std", "async-io", "async-global-executor", "smol", "mio"];

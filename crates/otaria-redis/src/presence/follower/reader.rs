@@ -206,7 +206,13 @@ impl Looks {
             tracing::warn!(gateway, devices, "a gateway is gone; its devices count as offline");
             metrics::counter!("otaria_redis_buried_total").increment(devices);
         }
+        // One that came back meanwhile has announced its devices, and they stay.
+        let living =
+            if buried.is_empty() { BTreeSet::new() } else { inner.living().await.unwrap_or_default() };
         for (shard, gateway, devices) in &buried {
+            if living.contains(&**gateway) {
+                continue;
+            }
             // Then whoever reads the record need not ask who lives. If this fails, it has to.
             let doing = "taking out a dead gateway's devices";
             let of = (&**gateway, &devices[..]);
