@@ -1,0 +1,136 @@
+//! A gateway without sockets: holds notices for their date, asks the real fences right before the write, and
+//! gathers the words about them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use otaria_core::door::{Arrival, Fences, Refusal, SessionSeq, Stamp};
+use otaria_core::ids::DeviceId;
+use otaria_core::time::Timestamp;
+use otaria_ports::pusher::{Notice, Outcome, Settled};
+
+use crate::book::Write;
+use crate::medium::Inner;
+
+/// Words are gathered for so long.
+const GATHERED: Duration = Duration::from_millis(200);
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Door {
+    pub(crate) fences: Fences,
+    pub(crate) sessions: BTreeMap<DeviceId, i64>,
+    waiting: BTreeMap<(Timestamp, u64), Notice>,
+    held: u64,
+    /// Letters of notices that came.
+    came: BTreeSet<u64>,
+    pub(crate) words: Vec<Settled>,
+    /// When the words go to the inbox, by the true time.
+    pub(crate) words_at: Option<Timestamp>,
+}
+
+/// A notice that was written.
+pub(crate) struct Written {
+    pub(crate) device: DeviceId,
+    pub(crate) session: i64,
+    pub(crate) wire: i64,
+    pub(crate) version: String,
+    pub(crate) job: otaria_core::ids::JobNo,
+    /// Its place among the job's writes.
+    pub(crate) place: usize,
+}
+
+impl Door {
+    /// A device comes in.
+    pub(crate) fn enter(&mut self, device: DeviceId, session: i64) {
+        let known = self.sessions.get(&device).copied().map(SessionSeq);
+        match Arrival::of(SessionSeq(session), known) {
+            Arrival::First | Arrival::Replaces(_) => drop(self.sessions.insert(device, session)),
+            Arrival::Outdated => {}
+        }
+    }
+
+    /// A session is over.
+    pub(crate) fn leave(&mut self, device: DeviceId, session: i64) {
+        if self.sessions.get(&device) == Some(&session) {
+            self.sessions.remove(&device);
+        }
+    }
+
+    /// Takes notices, each letter once.
+    pub(crate) fn take(&mut self, number: u64, notices: Vec<Notice>) {
+        if self.came.insert(number) {
+            for notice in notices {
+                self.held += 1;
+                self.waiting.insert((notice.not_before, self.held), notice);
+            }
+        }
+    }
+
+    /// When the next notice is to be looked at, by the gateway's clock.
+    pub(crate) fn next(&self) -> Option<Timestamp> {
+        self.waiting.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Looks at what is due, and writes what may be written.
+    pub(crate) fn deliver(&mut self, shown: Timestamp, inner: &mut Inner) -> Vec<Written> {
+        let mut written = Vec::new();
+        while let Some(entry) = self.waiting.first_entry().filter(|entry| entry.key().0 <= shown) {
+            let notice = entry.remove();
+            let device = notice.key.device;
+            let current = self.sessions.get(&device).copied().map(SessionSeq);
+            let outcome = match self.fences.may_write(&stamp(&notice), current, shown) {
+                // Its date has come: the queue is sorted by it.
+                Err(Refusal::TooEarly) => continue,
+                Err(Refusal::Gone) => Outcome::Gone,
+                Err(Refusal::Stale | Refusal::Fenced | Refusal::Late) => Outcome::Stale,
+                Ok(()) if inner.chance.permille(inner.mood.jams) => Outcome::Congested,
+                Ok(()) => Outcome::Written,
+            };
+            inner.tell(|| format!("notice {:?} offer {} {outcome:?}", notice.key, notice.attempt));
+            match outcome {
+                Outcome::Written => {}
+                Outcome::Gone => inner.book.count("gone"),
+                Outcome::Stale => inner.book.count("stale"),
+                Outcome::Congested => inner.book.count("congested"),
+            }
+            if outcome == Outcome::Written {
+                let at = inner.now;
+                inner.book.wrote(Write {
+                    at,
+                    shown,
+                    heard: None,
+                    key: notice.key.clone(),
+                    offer: notice.attempt,
+                    wire: notice.wire_id,
+                    shard: notice.shard.0,
+                    epoch: notice.shard.1,
+                });
+                let place = inner.book.jobs.get(&notice.key.job).map_or(0, |noted| noted.writes.len());
+                written.push(Written {
+                    device,
+                    session: notice.session,
+                    wire: notice.wire_id,
+                    version: notice.offer.version.to_string(),
+                    job: notice.key.job,
+                    place,
+                });
+            }
+            self.words.push(Settled { key: notice.key, attempt: notice.attempt, outcome, at: shown });
+            self.words_at.get_or_insert(inner.now + GATHERED);
+        }
+        written
+    }
+}
+
+fn stamp(notice: &Notice) -> Stamp {
+    Stamp {
+        shard: notice.shard.0,
+        epoch: notice.shard.1,
+        job: notice.key.job,
+        fence: notice.fence,
+        session: SessionSeq(notice.session),
+        not_before: notice.not_before,
+        not_after: notice.not_after,
+    }
+}
