@@ -1,5 +1,6 @@
 """Checks that print a line each and are counted. A failed check never ends a suite."""
 
+import atexit
 import contextlib
 import os
 import sys
@@ -53,5 +54,7 @@ def end():
     """Ends the suite with the count that the runner reads."""
     print(f"{_passed} passed, {_failed} failed")
     sys.stdout.flush()
-    # Not by sys.exit: threads that a kit left behind would be waited for.
+    # Not by sys.exit: threads that a kit left behind would be waited for. What is to be closed is closed first.
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
     os._exit(1 if _failed else 0)
