@@ -160,6 +160,7 @@ mod tests {
         #[test]
         fn every_percentage_survives_its_text(thousandths in 1_u32..=WHOLE) {
             let percent = GrayPercent::from_thousandths(thousandths).unwrap();
+            prop_assert_eq!(percent.thousandths(), thousandths);
             prop_assert_eq!(GrayPercent::parse(&percent.to_string()), Some(percent));
         }
 

@@ -395,22 +395,4 @@ impl CancelFlags {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn queued_takes_unconfirmed_along_unless_told_otherwise() {
-        let queued = CancelFlags { queued: true, ..CancelFlags::default() };
-        assert!(queued.covers(TaskStatus::Confirm));
-        assert!(!CancelFlags { unconfirmed: Some(false), ..queued }.covers(TaskStatus::Confirm));
-        assert!(!queued.covers(TaskStatus::Notified));
-        assert_eq!(CancelFlags::EVERYTHING.mask(), 0b1111);
-    }
-
-    #[test]
-    fn a_schedule_is_half_open() {
-        let at = Timestamp::from_millis;
-        let schedule = Schedule { start: Some(at(10)), finish: Some(at(20)) };
-        assert_eq!([9, 10, 19, 20].map(|ms| schedule.is_open(at(ms))), [false, true, true, false]);
-    }
-}
+mod tests;

@@ -18,3 +18,4 @@ pub mod shard;
 pub mod task;
 pub mod time;
 pub mod vault;
+pub mod witness;

@@ -157,7 +157,7 @@ pub struct Pace {
     tat: Micros,
     /// The last emission and the rhythm it had; `None` before the first.
     last: Option<(Micros, Cadence)>,
-    /// Tokens of the last emission that nobody took; good until its date is past.
+    /// Tokens of the last emission that nobody took; good until its date is past or the rate changes.
     left: u32,
     rate: PerMinute,
     /// Which setting of the job's rate this is.
@@ -186,12 +186,14 @@ impl Pace {
 
     /// Sets the rate, unless a setting of the same or a later version is known. Says whether it did.
     ///
-    /// Setting a rate to and fro never shortens the wait for the next emission.
+    /// Setting a rate to and fro never shortens the wait for the next emission. What was left of the last one is
+    /// lost: it would reach devices as notices of a rate that never granted so many at once, perhaps in a minute
+    /// that holds none of the earlier rate.
     pub fn set_rate(&mut self, rate: PerMinute, version: u64) -> bool {
         if version <= self.version {
             return false;
         }
-        (self.rate, self.version) = (rate, version);
+        (self.rate, self.version, self.left) = (rate, version, 0);
         if let Some((date, cadence)) = self.last {
             self.tat = self.tat.max(date + cadence.gap(Cadence::of(rate)));
         }

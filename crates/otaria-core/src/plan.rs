@@ -101,8 +101,8 @@ impl Level {
     /// came, and `extra` more in all.
     fn odd_of(&self, turns: u64, floor: usize, extra: u128) -> u128 {
         let among = self.hungry.len().max(1) as u128;
-        let (floor, content) = (floor as u128 % among, self.content as u128 % among);
-        (u128::from(turns) % among * ((floor + among - content) % among) + extra) % among
+        let (floor, content) = (floor as u128, self.content as u128 % among);
+        u128::from(turns) % among * (floor + among - content) + extra
     }
 }
 
@@ -142,6 +142,14 @@ mod tests {
         let first: Vec<usize> =
             (0..8).map(|turn| share(1, &wants, turn).iter().position(|n| *n == 1).unwrap()).collect();
         assert_eq!(first, [0, 2, 1, 3, 0, 2, 1, 3]);
+    }
+
+    /// What contented jobs take comes off each turn before odd units are dealt.
+    #[test]
+    fn an_odd_unit_goes_round_also_beside_a_job_that_has_enough() {
+        let wants = wants(&[(1, 1, 1), (1, 2, 90), (1, 3, 90), (1, 4, 90)]);
+        let turns = (0..3).map(|turn| share(5, &wants, turn));
+        assert_eq!(turns.collect::<Vec<_>>(), [[1, 2, 1, 1], [1, 1, 2, 1], [1, 1, 1, 2]]);
     }
 
     #[test]

@@ -50,6 +50,12 @@ mod tests {
     const PINNED: u8 = 78;
 
     #[test]
+    fn all_shards_are_each_of_them_once_in_order() {
+        let all: Vec<usize> = Shard::all().map(|shard| usize::from(shard.0)).collect();
+        assert_eq!(all, (0..SHARDS).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_fleet_spreads_evenly() {
         let mut counts = [0_u32; SHARDS];
         for n in 0..100_000 {

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use otaria_core::ids::{AccessKeyId, AccountNo, DeviceName, ProductKey};
+use otaria_core::shard::Shard;
+use otaria_core::time::Timestamp;
 use otaria_ports::Unavailable;
-use otaria_ports::auth::{DeviceAuth, DeviceCredential};
+use otaria_ports::auth::{DeviceAuth, DeviceCredential, SeenDevice};
 use otaria_ports::store::StoreError;
 
 use crate::command::Commands;
@@ -65,6 +67,11 @@ impl DeviceAuth for StoreAuth {
             }
         });
         Ok(opened.collect())
+    }
+
+    async fn seen_since(&self, shard: Shard, since: Timestamp) -> Result<Vec<SeenDevice>, Unavailable> {
+        let seen = self.shell.deps.store.seen_since(shard, since).await;
+        seen.map_err(unavailable("reading who was connected"))
     }
 
     async fn platform(&self, key: &AccessKeyId, secret: &str) -> Result<Option<AccountNo>, Unavailable> {

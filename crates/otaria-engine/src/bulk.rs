@@ -13,6 +13,7 @@ use otaria_ports::store::{BATCH_MAX, Bulk, BulkStep, Job, StoreError, TaskChange
 
 use crate::error::CommandError;
 use crate::shell::Shell;
+use crate::witness;
 
 /// One piece of a job's running action; `true` when the job wants another look at once.
 pub(crate) async fn step(shell: &Arc<Shell>, job: &Job, now: Timestamp) -> Result<bool, CommandError> {
@@ -30,7 +31,7 @@ pub(crate) async fn step(shell: &Arc<Shell>, job: &Job, now: Timestamp) -> Resul
     let event = bulk.filter.event(facts.job.new.policy.need_confirm);
     let mut changes = Vec::new();
     for view in page.tasks.iter().filter(|view| bulk.filter.covers(&view.task.state)) {
-        if let Ok(to) = view.task.state.on(&event, &facts.policy, now) {
+        if let Ok(to) = witness::step(&view.task.key, &view.task.state, &event, &facts, now) {
             let (key, revision) = (view.task.key.clone(), view.task.revision);
             changes.push(TaskChange { key, revision, to, report: None, notices: 0, desc: None });
         }

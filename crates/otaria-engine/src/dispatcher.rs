@@ -309,7 +309,8 @@ impl Dispatcher {
                 let waiting = std::iter::from_fn(|| ready.next())
                     .find_map(|task| self.online.session(task.key.device).map(|session| (task, session)));
                 let Some((task, session)) = waiting else { break };
-                claims.extend(Claim::of(task, session, facts, emission.date.ceil(), now));
+                let token = (emission.date.ceil(), grant.rate);
+                claims.extend(Claim::of(task, session, facts, token, now));
             }
             granted += emission.tokens;
         }

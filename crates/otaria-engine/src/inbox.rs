@@ -14,6 +14,7 @@ use otaria_core::task::{
     Ignored, Report, ReportOrder, Said, TaskEvent, TaskKey, TaskState, TaskStatus, Want,
 };
 use otaria_core::time::Timestamp;
+use otaria_core::witness::told;
 use otaria_ports::bus::Signal;
 use otaria_ports::inbox::Fetched;
 use otaria_ports::pusher::{Outcome, Settled};
@@ -22,6 +23,7 @@ use otaria_ports::store::{BATCH_MAX, ModuleVersion, ReportsTaken, Task, TaskChan
 use crate::book::JobFacts;
 use crate::error::CommandError;
 use crate::shell::Shell;
+use crate::witness;
 
 /// How often a batch is decided anew when tasks moved meanwhile. Others win at most a few times: each win
 /// moves the task on, and a task has few moves.
@@ -149,7 +151,7 @@ fn apply(
         Said::Progress { percent, desc } => (TaskEvent::Progress { percent: *percent }, Some(desc)),
         Said::Refused { step, desc } => (TaskEvent::Refused { step: *step }, Some(desc)),
     };
-    task.state = task.state.on(&event, &facts.policy, now)?;
+    task.state = witness::step(&task.key, &task.state, &event, facts, now)?;
     task.report = report.order;
     let change = changes.entry(task.key.clone()).or_insert_with(|| TaskChange {
         key: task.key.clone(),
@@ -243,8 +245,12 @@ pub async fn settle(shell: &Arc<Shell>, outcomes: &[Settled], now: Timestamp) ->
 fn after_notices(task: Task, written: &[&Settled], facts: &JobFacts) -> TaskChange {
     let mut to = task.state;
     for settled in written {
+        if let Some(broken) = told(&to, task.modified_at, settled.at) {
+            witness::of_task(&task.key, &broken);
+        }
         // A report that was faster has told as much; the notice is counted all the same.
-        if let Ok(next) = to.on(&TaskEvent::Written { attempt: settled.attempt }, &facts.policy, settled.at) {
+        let event = TaskEvent::Written { attempt: settled.attempt };
+        if let Ok(next) = witness::step(&task.key, &to, &event, facts, settled.at) {
             to = next;
         }
     }
@@ -269,7 +275,7 @@ pub async fn fetch(
         if !may_offer(&facts, task.state.status(), now) {
             return Ok(None);
         }
-        let state = match task.state.on(&TaskEvent::Fetched, &facts.policy, now) {
+        let state = match witness::step(&task.key, &task.state, &TaskEvent::Fetched, &facts, now) {
             Ok(to) => {
                 let change = TaskChange {
                     key: task.key,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use otaria_core::time::Timestamp;
 use otaria_ports::store::Member;
 
+use crate::audit;
 use crate::error::CommandError;
 use crate::shell::Shell;
 
@@ -38,7 +39,7 @@ pub enum Work {
     ExpireUploads,
     /// Removes jobs that ended long ago.
     PurgeJobs,
-    /// Compares kept counters with what they count (I9).
+    /// Looks whether jobs are kept as they must be: counters (I9), lines, parts, tasks, ends.
     AuditCounters,
     /// Forgets nonces of requests that could not be taken for fresh any more.
     ExpireNonces,
@@ -107,7 +108,7 @@ pub async fn run(
             }
         }
         Work::PurgeJobs => while store.purge_jobs(now - keep.jobs, STEP).await? > 0 {},
-        Work::AuditCounters => audit(shell).await?,
+        Work::AuditCounters => audit::run(shell, keep.jobs, now).await?,
         Work::PurgeGone => {
             while store.purge_gone(now - GONE_FOR, STEP).await? > 0 {}
             while store.purge_applies(now - APPLIES_FOR, BATCHES_STEP).await? > 0 {}
@@ -120,19 +121,4 @@ pub async fn run(
         }
     }
     Ok(true)
-}
-
-/// Counts tasks of unfinished jobs and compares. A difference is a broken invariant: it is alerted, and
-/// the kept counts are left as evidence.
-async fn audit(shell: &Shell) -> Result<(), CommandError> {
-    for job in shell.deps.store.unfinished_jobs().await? {
-        for (status, kept, counted) in shell.deps.store.audit_counts(job.no).await? {
-            metrics::counter!("otaria_invariant_violations_total", "invariant" => "I9").increment(1);
-            tracing::error!(
-                job.id = %job.id, status = status.as_str(), kept, counted,
-                "I9 broken: a kept counter differs from its tasks"
-            );
-        }
-    }
-    Ok(())
 }

@@ -7,6 +7,7 @@
 //! Invariant: write down, then act. Every crash between the two looks like an undelivered notice, and
 //! those are delivered again by a deadline.
 
+mod audit;
 pub mod auth;
 mod book;
 mod bulk;
@@ -26,6 +27,7 @@ pub mod ownership;
 pub mod shell;
 pub mod streams;
 mod wake;
+mod witness;
 
 pub use command::{Caller, Commands};
 pub use deps::Deps;

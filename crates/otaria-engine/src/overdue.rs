@@ -18,6 +18,7 @@ use crate::Wake;
 use crate::error::CommandError;
 use crate::ownership::Ownership;
 use crate::shell::Shell;
+use crate::witness;
 
 /// Looked at this often even when nothing is known to fall due: deadlines are set by others meanwhile.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -38,7 +39,7 @@ pub async fn tick(shell: &Arc<Shell>, now: Timestamp, owned: &Ownership) -> Resu
     let mut changes = Vec::with_capacity(due.len());
     for task in due {
         let Some(facts) = facts.get(&task.key.job) else { continue };
-        if let Ok(to) = task.state.on(&TaskEvent::DeadlinePassed, &facts.policy, now) {
+        if let Ok(to) = witness::step(&task.key, &task.state, &TaskEvent::DeadlinePassed, facts, now) {
             let (key, revision) = (task.key, task.revision);
             changes.push(TaskChange { key, revision, to, report: None, notices: 0, desc: None });
         }

@@ -245,6 +245,7 @@ async fn push_all(
             fence: 0,
             not_before: now,
             not_after: now + Duration::from_secs(60),
+            terms: None,
             offer: offer.clone(),
         })
         .collect();

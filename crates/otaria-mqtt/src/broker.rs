@@ -6,7 +6,8 @@
 //!
 //! - *Who is there.* A broker does not say. A device counts as connected from its first word on until it was
 //!   silent for [`BrokerConfig::silence`]; a version that it informs begins a new session. So a device has to
-//!   inform its version whenever it connects, as the devices' own documents want it.
+//!   inform its version whenever it connects, as the devices' own documents want it. A bridge that takes over from
+//!   another one knows who began a session within that time, whatever they say then.
 //! - *Written* means that the broker has acknowledged a notice, not that a device was there to take it. All
 //!   fences are asked right before the notice is handed over; what the broker holds for an absent device, it
 //!   may deliver later, even after a cancellation.
@@ -38,6 +39,7 @@ use crate::credentials::Credentials;
 use crate::settler;
 
 mod heard;
+mod inherit;
 mod line;
 mod pusher;
 mod sweep;
@@ -129,6 +131,7 @@ pub async fn serve_broker(config: BrokerConfig, ports: BrokerPorts, stop: impl F
     let ears = words::Ears { credentials: Credentials::start(Arc::clone(&ports.auth)), ports: ports.clone() };
     others.spawn(words::run(config.clone(), ears));
     others.spawn(sweep::run(config.silence, ports.clone()));
+    others.spawn(inherit::run(config.silence, ports.clone()));
     stop.await;
 
     // Who is not listened to any more is not to be written to either, but what was written is still settled.

@@ -15,7 +15,7 @@
 //! or its connection ends. Each message carries a number, so a hole is noticed wherever it came to be.
 
 mod bridge;
-mod filter;
+pub(crate) mod filter;
 mod interest;
 mod message;
 mod platforms;

@@ -35,8 +35,10 @@ mod pusher;
 mod registry;
 mod session;
 mod settler;
+pub mod untrusted;
 mod uplink;
 mod wire;
+mod witness;
 
 pub use broker::{BrokerConfig, BrokerPorts, BrokerPusher, serve_broker};
 pub use config::{BadTls, GatewayConfig, TlsConfig};

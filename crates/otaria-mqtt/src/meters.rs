@@ -60,7 +60,7 @@ labels! {
     /// What became of a notice, finer than the engine needs it.
     NoticeFate, "outcome" {
         Written = "written", Gone = "gone", Unsubscribed = "unsubscribed", Stale = "stale",
-        Fenced = "fenced", Late = "late", Congested = "congested",
+        Fenced = "fenced", Late = "late", NoClock = "no_clock", Congested = "congested",
     }
     /// Why a connection ended.
     CloseReason, "reason" {
@@ -81,7 +81,7 @@ impl NoticeFate {
         match self {
             Self::Written => Outcome::Written,
             Self::Gone | Self::Unsubscribed => Outcome::Gone,
-            Self::Stale | Self::Fenced | Self::Late => Outcome::Stale,
+            Self::Stale | Self::Fenced | Self::Late | Self::NoClock => Outcome::Stale,
             Self::Congested => Outcome::Congested,
         }
     }
@@ -115,6 +115,7 @@ pub(crate) struct Meters {
     pub(crate) reports: Family<ReportKind>,
     pub(crate) dropped: Family<DropReason>,
     pub(crate) notices: Family<NoticeFate>,
+    pub(crate) stalled_writes: Counter,
     pub(crate) feed: Family<FeedTrouble>,
     pub(crate) events: Counter,
     pub(crate) bytes_in: Counter,
@@ -131,6 +132,7 @@ impl Meters {
             reports: Family::new("otaria_mqtt_reports_total"),
             dropped: Family::new("otaria_mqtt_dropped_publishes_total"),
             notices: Family::new("otaria_mqtt_notices_total"),
+            stalled_writes: counter!("otaria_mqtt_stalled_writes_total"),
             feed: Family::new("otaria_mqtt_feed_troubles_total"),
             events: counter!("otaria_mqtt_events_total"),
             bytes_in: counter!("otaria_mqtt_bytes_in_total"),

@@ -25,6 +25,7 @@ use crate::meters::{Meters, NoticeFate};
 use crate::notice::{self, Written};
 use crate::registry::Registry;
 use crate::session::Delivered;
+use crate::witness::{self, Witness};
 
 /// Batches that may wait to be taken; then `send` waits.
 const QUEUE: usize = 64;
@@ -39,6 +40,7 @@ pub struct NoticePusher {
     pub(crate) meters: Arc<Meters>,
     clock: Arc<dyn Clock>,
     fences: RwLock<Fences>,
+    witness: Witness,
     queue: mpsc::Sender<Vec<Notice>>,
     taken: Mutex<Option<mpsc::Receiver<Vec<Notice>>>>,
 }
@@ -61,6 +63,7 @@ impl NoticePusher {
             meters: Arc::new(Meters::new()),
             clock,
             fences: RwLock::default(),
+            witness: Witness::default(),
             queue,
             taken: Mutex::new(Some(taken)),
         })
@@ -87,7 +90,10 @@ impl Pusher for NoticePusher {
     }
 
     async fn fence(&self, job: JobNo, fence: u64) -> Result<(), Unavailable> {
-        self.fences.write().raise_job(job, fence, self.clock.now());
+        let mut fences = self.fences.write();
+        let now = self.clock.now();
+        fences.raise_job(job, fence, now);
+        self.witness.fence_raised(job, fence, now);
         Ok(())
     }
 
@@ -97,7 +103,9 @@ impl Pusher for NoticePusher {
     }
 
     async fn epoch(&self, shard: Shard, epoch: i64) -> Result<(), Unavailable> {
-        self.fences.write().raise_shard(shard, epoch);
+        let mut fences = self.fences.write();
+        fences.raise_shard(shard, epoch);
+        self.witness.epoch_raised(shard, epoch);
         Ok(())
     }
 }
@@ -180,12 +188,21 @@ impl Run {
         };
 
         let fences = self.pusher.fences.read();
-        let now = self.pusher.clock.now();
+        let Some(now) = self.pusher.clock.judge() else {
+            // Nobody can tell whether it is late; it is delivered again when its deadline passes.
+            return (Verdict::Settle(NoticeFate::NoClock), self.pusher.clock.now());
+        };
         let is_subscribed =
             || session.as_ref().is_some_and(|session| session.is_subscribed(Downlink::Upgrade));
         let verdict = match (fences.may_write(&stamp, current, now), &session) {
             (Ok(()), Some(session)) => match session.notify(payload) {
-                Delivered::Sent => Verdict::Settle(NoticeFate::Written),
+                Delivered::Sent => {
+                    self.pusher.witness.wrote(notice, &stamp, session.device, now);
+                    if witness::is_stalled(notice, self.pusher.clock.now()) {
+                        self.pusher.meters.stalled_writes.increment(1);
+                    }
+                    Verdict::Settle(NoticeFate::Written)
+                }
                 Delivered::Congested => Verdict::Settle(NoticeFate::Congested),
                 Delivered::Broken => Verdict::Settle(NoticeFate::Gone),
                 // It has just connected and its SUBSCRIBE is on the way.
@@ -211,7 +228,7 @@ impl Run {
     fn settle(&self, notice: &Notice, fate: NoticeFate, at: Timestamp) {
         self.pusher.meters.notices.count(fate);
         // Fails only when the gateway is ending; an unsettled notice falls due by itself.
-        let outcome = fate.outcome();
-        let _ = self.outcomes.send(Settled { key: notice.key.clone(), attempt: notice.attempt, outcome, at });
+        let until = self.pusher.clock.now();
+        let _ = self.outcomes.send(Settled::of(notice, fate.outcome(), at, until));
     }
 }

@@ -193,6 +193,21 @@ fn odd_subscribe(pkid: &[u8], mut rest: &[u8], error: &Error) -> Result<Inbound,
     if pkid == 0 || filters == 0 { Err(Malformed) } else { Ok(Inbound::OddSubscribe { pkid, filters }) }
 }
 
+/// The codec leaves it to us what stands behind the last field of a CONNECT: nothing may.
+fn at_end(packet: &[u8], offset: usize) -> Result<(), Malformed> {
+    if offset == packet.len() { Ok(()) } else { Err(Malformed) }
+}
+
+/// A SUBSCRIBE that the codec read. It lets a wildcard pass that shares its level with something else.
+fn subscribe(pkid: u16, filters: Vec<(String, Delivery)>) -> Inbound {
+    let stands_alone = |level: &str| level.len() == 1 || !level.contains(['+', '#']);
+    if filters.iter().all(|(filter, _)| filter.split('/').all(stands_alone)) {
+        Inbound::Subscribe { pkid, filters }
+    } else {
+        Inbound::OddSubscribe { pkid, filters: filters.len() }
+    }
+}
+
 /// A whole packet that ends too early is malformed, not incomplete.
 fn is_truncated(error: &Error) -> bool {
     matches!(error, Error::IoError(IoErrorKind::UnexpectedEof))

@@ -9,5 +9,5 @@ mod s3;
 
 pub use folder::FolderObjects;
 pub use key::KEY_BYTES_MAX;
-pub use open::{OpenError, Users, open};
+pub use open::{Links, OpenError, Users, open};
 pub use s3::{BadS3, S3Objects};

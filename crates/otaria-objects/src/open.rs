@@ -21,6 +21,15 @@ pub enum Users {
     Several,
 }
 
+/// Whether a bucket's objects may be had from the store itself, see [`Objects::link`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// Everything goes through this house.
+    Never,
+    /// By presigned addresses.
+    Presigned,
+}
+
 /// Why a place for objects cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -32,6 +41,12 @@ pub enum OpenError {
         /// Why that cannot be.
         #[source]
         source: BadS3,
+    },
+    /// A folder has no addresses of its own.
+    #[error("only objects in a bucket have presigned addresses, and {place:?} is a folder")]
+    NoLinks {
+        /// What was configured.
+        place: String,
     },
     /// The folder cannot be made, read or tidied up.
     #[error("no objects can be kept in {folder:?}")]
@@ -53,13 +68,16 @@ pub enum OpenError {
 ///
 /// # Errors
 /// When the place cannot be one, or the folder cannot be used.
-pub async fn open(place: &str, users: Users) -> Result<Arc<dyn Objects>, OpenError> {
+pub async fn open(place: &str, users: Users, links: Links) -> Result<Arc<dyn Objects>, OpenError> {
     if place.contains("://") {
         let text =
             std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         let objects = S3Objects::new(place, text);
         let objects = objects.map_err(|source| OpenError::BadPlace { place: place.to_owned(), source })?;
-        return Ok(Arc::new(objects));
+        return Ok(Arc::new(objects.with_links(links == Links::Presigned)));
+    }
+    if links == Links::Presigned {
+        return Err(OpenError::NoLinks { place: place.to_owned() });
     }
 
     let failed = |source| OpenError::Folder { folder: place.to_owned(), source };
@@ -80,20 +98,29 @@ mod tests {
     async fn a_folder_and_a_bucket_are_told_apart() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("objects");
-        let objects = open(folder.to_str().unwrap(), Users::One).await.unwrap();
+        let objects = open(folder.to_str().unwrap(), Users::One, Links::Never).await.unwrap();
         objects.begin("a").await.unwrap().finish().await.unwrap();
         assert!(folder.join("a").is_file());
 
         // Nothing is asked of the store yet.
-        open("s3://bucket/prefix", Users::One).await.unwrap();
+        open("s3://bucket/prefix", Users::One, Links::Never).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_place_of_another_kind_is_refused_and_no_folder_of_that_name_is_made() {
         for place in ["s3://", "s3://bucket/../other", "gs://bucket", "http://127.0.0.1:9000/bucket"] {
-            let refused = open(place, Users::One).await.map(drop);
+            let refused = open(place, Users::One, Links::Never).await.map(drop);
             assert!(matches!(refused, Err(OpenError::BadPlace { .. })), "{place}: {refused:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_should_have_links_is_refused_and_not_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("objects");
+        let refused = open(folder.to_str().unwrap(), Users::One, Links::Presigned).await.map(drop);
+        assert!(matches!(refused, Err(OpenError::NoLinks { .. })), "{refused:?}");
+        assert!(!folder.exists());
     }
 
     #[tokio::test]
@@ -102,9 +129,9 @@ mod tests {
         let place = dir.path().to_str().unwrap();
         let living = dir.path().join("living.bin#1");
         std::fs::write(&living, "half").unwrap();
-        open(place, Users::Several).await.unwrap();
+        open(place, Users::Several, Links::Never).await.unwrap();
         assert!(living.exists());
-        open(place, Users::One).await.unwrap();
+        open(place, Users::One, Links::Never).await.unwrap();
         assert!(!living.exists());
     }
 }

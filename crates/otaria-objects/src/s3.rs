@@ -24,6 +24,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path;
+use object_store::signer::{Method, Signer};
 use object_store::{
     BackoffConfig, ClientConfigKey, GetOptions, GetRange, ObjectStore, ObjectStoreExt, RetryConfig,
 };
@@ -85,6 +86,7 @@ pub struct S3Objects {
     probe: AmazonS3,
     prefix: Option<Path>,
     reads: Arc<Semaphore>,
+    gives_links: bool,
 }
 
 impl fmt::Debug for S3Objects {
@@ -139,7 +141,16 @@ impl S3Objects {
             probe: built(probe.with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), CHECK_TIME))?,
             prefix,
             reads: Arc::new(Semaphore::new(READS_MAX)),
+            gives_links: false,
         })
+    }
+
+    /// Whether [`Objects::link`] gives out presigned addresses of the store. Off at first: whoever follows one has to
+    /// reach the store, and what is read there is counted nowhere here.
+    #[must_use]
+    pub const fn with_links(mut self, gives_links: bool) -> Self {
+        self.gives_links = gives_links;
+        self
     }
 
     fn place(&self, key: &str) -> Option<Path> {
@@ -223,6 +234,12 @@ impl Objects for S3Objects {
             Ok(Some((piece.bytes, (objects, place, later, tag))))
         });
         Ok(stream::iter([Ok(piece.bytes)]).chain(rest).boxed())
+    }
+
+    async fn link(&self, key: &str, lasts: Duration) -> Result<Option<String>, ObjectError> {
+        let Some(place) = self.place(key).filter(|_| self.gives_links) else { return Ok(None) };
+        let signed = self.store.signed_url(Method::GET, &place, lasts).await;
+        signed.map(|url| Some(url.into())).map_err(|e| translated("signing an object's address", e))
     }
 
     async fn delete(&self, key: &str) -> Result<(), ObjectError> {

@@ -5,9 +5,9 @@
 
 mod batches;
 mod devices;
-mod firmware;
+pub(crate) mod firmware;
 mod groups;
-mod jobs;
+pub(crate) mod jobs;
 mod modules;
 mod products;
 mod tasks;

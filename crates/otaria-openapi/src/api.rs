@@ -166,8 +166,7 @@ impl Api {
             Ok(Err(_)) => return Err(too_large()),
             Err(_) => return Err(Fault::busy("the body did not arrive in time; repeat the call")),
         };
-        let form = if is_form(&head.headers) { body.clone() } else { Bytes::new() };
-        let params = Params::merge(&query, &form);
+        let params = told(&head, &query, &body);
         Ok(Received { _room: room, head, query, params, body_sha256: hex(&Sha256::digest(&body)) })
     }
 
@@ -213,21 +212,31 @@ impl Api {
 }
 
 impl Received<'_> {
-    /// What is to be done: headers name it in V3, parameters in RPC v1.
     fn action(&self) -> Result<&'static Action, Fault> {
-        let is_v3 = sign::is_v3(&self.head);
-        let named = |header: &str, parameter: &str| {
-            let by_header = || self.head.headers.get(header)?.to_str().ok().map(str::trim);
-            let by_parameter = || self.params.text(parameter);
-            if is_v3 { by_header() } else { by_parameter() }
-        };
-        let missing = |code, parameter: &str| Fault::code(code, Refusal::missing(parameter, "").rule);
-        let name = named("x-acs-action", "Action").ok_or_else(|| missing(Code::MissingAction, "Action"))?;
-        let version =
-            named("x-acs-version", "Version").ok_or_else(|| missing(Code::MissingVersion, "Version"))?;
-        let action = actions::find(name).filter(|_| version == VERSION);
-        action.ok_or_else(Fault::unknown_action)
+        action(&self.head, &self.params)
     }
+}
+
+/// The parameters of a request: its query, and its body where that is a form.
+pub(crate) fn told(head: &Parts, query: &[(String, String)], body: &Bytes) -> Params {
+    let form = if is_form(&head.headers) { body.clone() } else { Bytes::new() };
+    Params::merge(query, &form)
+}
+
+/// What is to be done: headers name it in V3, parameters in RPC v1.
+pub(crate) fn action(head: &Parts, params: &Params) -> Result<&'static Action, Fault> {
+    let is_v3 = sign::is_v3(head);
+    let named = |header: &str, parameter: &str| {
+        let by_header = || head.headers.get(header)?.to_str().ok().map(str::trim);
+        let by_parameter = || params.text(parameter);
+        if is_v3 { by_header() } else { by_parameter() }
+    };
+    let missing = |code, parameter: &str| Fault::code(code, Refusal::missing(parameter, "").rule);
+    let name = named("x-acs-action", "Action").ok_or_else(|| missing(Code::MissingAction, "Action"))?;
+    let version =
+        named("x-acs-version", "Version").ok_or_else(|| missing(Code::MissingVersion, "Version"))?;
+    let action = actions::find(name).filter(|_| version == VERSION);
+    action.ok_or_else(Fault::unknown_action)
 }
 
 fn is_form(headers: &HeaderMap) -> bool {

@@ -14,6 +14,9 @@
 //! A question that cannot be answered is answered with an error of HTTP. EMQX then asks its next source, so its
 //! `no_match` has to be `deny`.
 //!
+//! How fast devices may knock is the broker's to limit: it knows where they come from, and here all questions come from
+//! the broker. What was answered is counted (`otaria_http_broker_answers_total`), so that guessing shows.
+//!
 //! Never hands out a secret, and keeps no state: a device that is shut out is refused from its next login on.
 //!
 //! Invariant: a device is allowed nothing beyond topics that hold its own product key and name, by the same
@@ -36,7 +39,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
 use crate::face::text;
-use crate::meters::Route;
+use crate::meters::{Answer, Asked, Route, told_broker};
 
 /// Bytes of the longest question: texts of a CONNECT and some words around them.
 const QUESTION_BYTES_MAX: usize = 16 * 1024;
@@ -141,16 +144,19 @@ impl Question {
 }
 
 async fn may_connect(State(hook): State<Arc<BrokerHook>>, request: Request<Body>) -> Response {
-    let Some(asked) = question(request).await else { return malformed() };
+    let Some(asked) = question(request).await else { return malformed(Asked::Login) };
     match hook.connects(&asked).await {
-        Ok(allowed) => answer(allowed),
-        Err(Unanswered) => text(Route::Broker, StatusCode::SERVICE_UNAVAILABLE, "ask again\n"),
+        Ok(allowed) => answer(Asked::Login, allowed),
+        Err(Unanswered) => {
+            told_broker(Asked::Login, Answer::Unavailable);
+            text(Route::Broker, StatusCode::SERVICE_UNAVAILABLE, "ask again\n")
+        }
     }
 }
 
 async fn may_use(State(hook): State<Arc<BrokerHook>>, request: Request<Body>) -> Response {
-    let Some(asked) = question(request).await else { return malformed() };
-    answer(hook.uses(&asked))
+    let Some(asked) = question(request).await else { return malformed(Asked::Topic) };
+    answer(Asked::Topic, hook.uses(&asked))
 }
 
 async fn question(request: Request<Body>) -> Option<Question> {
@@ -158,11 +164,13 @@ async fn question(request: Request<Body>) -> Option<Question> {
     Question::parse(&body)
 }
 
-fn malformed() -> Response {
+fn malformed(asked: Asked) -> Response {
+    told_broker(asked, Answer::Malformed);
     text(Route::Broker, StatusCode::BAD_REQUEST, "a form or a JSON object is wanted\n")
 }
 
-fn answer(allowed: bool) -> Response {
+fn answer(asked: Asked, allowed: bool) -> Response {
+    told_broker(asked, if allowed { Answer::Allowed } else { Answer::Denied });
     let result = if allowed { "allow" } else { "deny" };
     let body = json!({"result": result, "is_superuser": false, "Ok": allowed, "Error": ""}).to_string();
     let mut response = text(Route::Broker, StatusCode::OK, body);

@@ -35,6 +35,7 @@ mod rejects;
 mod serve;
 mod sign;
 mod tls;
+pub mod untrusted;
 
 pub use actions::action_names;
 pub use api::ApiParts;

@@ -8,6 +8,7 @@ use crate::envelope::Fault;
 const REQUESTS: &str = "otaria_http_requests_total";
 const CALLS: &str = "otaria_http_calls_total";
 const BYTES: &str = "otaria_http_download_bytes_total";
+const BROKER: &str = "otaria_http_broker_answers_total";
 const CONNECTIONS: &str = "otaria_http_connections";
 
 /// The label of a request: which path it took through the face.
@@ -73,6 +74,43 @@ impl Outcome {
     }
 }
 
+/// What a broker asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Whether a device may come in.
+    Login,
+    /// Whether a topic is its own.
+    Topic,
+}
+
+/// What it was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Yes.
+    Allowed,
+    /// No.
+    Denied,
+    /// The question was none.
+    Malformed,
+    /// Nobody can tell now.
+    Unavailable,
+}
+
+/// Counts an answer to a broker.
+pub(crate) fn told_broker(asked: Asked, answer: Answer) {
+    let asked = match asked {
+        Asked::Login => "login",
+        Asked::Topic => "topic",
+    };
+    let answer = match answer {
+        Answer::Allowed => "allowed",
+        Answer::Denied => "denied",
+        Answer::Malformed => "malformed",
+        Answer::Unavailable => "unavailable",
+    };
+    counter!(BROKER, "question" => asked, "answer" => answer).increment(1);
+}
+
 /// Counts a call of an action of the table.
 pub(crate) fn called(action: &'static str, outcome: Outcome) {
     counter!(CALLS, "action" => action, "outcome" => outcome.as_str()).increment(1);
@@ -80,6 +118,7 @@ pub(crate) fn called(action: &'static str, outcome: Outcome) {
 
 pub(crate) fn describe() {
     describe_counter!(CALLS, "Calls of the API over HTTP, by action and outcome");
+    describe_counter!(BROKER, "Questions of a broker about devices, by question and answer");
     describe_counter!(REQUESTS, "HTTP requests answered, by route and class of status");
     describe_counter!(BYTES, metrics::Unit::Bytes, "Bytes of packages handed to HTTP connections");
     describe_gauge!(CONNECTIONS, "Open HTTP connections");

@@ -7,7 +7,7 @@
 //! Invariant: everything that an action reads is covered by the signature: for RPC v1 every parameter, for
 //! V3 the query, the headers that matter and, by its digest, the body.
 
-mod encode;
+pub(crate) mod encode;
 mod rpc;
 #[cfg(test)]
 mod tests;

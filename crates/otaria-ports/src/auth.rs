@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use otaria_core::ids::{AccessKeyId, AccountNo, DeviceId, DeviceName, ProductKey};
+use otaria_core::shard::Shard;
+use otaria_core::time::Timestamp;
 
 use crate::Unavailable;
 
@@ -26,6 +28,19 @@ impl std::fmt::Debug for DeviceCredential {
     }
 }
 
+/// A device that was connected lately.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenDevice {
+    /// The device.
+    pub device: DeviceId,
+    /// Its product.
+    pub product_key: ProductKey,
+    /// Its name.
+    pub name: DeviceName,
+    /// When it connected last.
+    pub at: Timestamp,
+}
+
 /// Looks up secrets for the gateway.
 #[async_trait]
 pub trait DeviceAuth: Send + Sync {
@@ -34,6 +49,10 @@ pub trait DeviceAuth: Send + Sync {
         &self,
         who: &[(ProductKey, DeviceName)],
     ) -> Result<Vec<Option<DeviceCredential>>, Unavailable>;
+
+    /// The devices of a shard that may connect and did so at `since` or later, by id. For who cannot see
+    /// connections and takes over from another.
+    async fn seen_since(&self, shard: Shard, since: Timestamp) -> Result<Vec<SeenDevice>, Unavailable>;
 
     /// The account of an active access key whose secret is `secret`; `None` otherwise. The comparison
     /// takes the same time wherever the secrets differ.
@@ -52,6 +71,8 @@ pub struct FixedAuth {
     pub platforms: HashMap<AccessKeyId, (String, AccountNo)>,
     /// Owners.
     pub products: HashMap<ProductKey, AccountNo>,
+    /// Who was connected before.
+    pub seen: Vec<SeenDevice>,
 }
 
 #[async_trait]
@@ -61,6 +82,11 @@ impl DeviceAuth for FixedAuth {
         who: &[(ProductKey, DeviceName)],
     ) -> Result<Vec<Option<DeviceCredential>>, Unavailable> {
         Ok(who.iter().map(|who| self.devices.get(who).cloned()).collect())
+    }
+
+    async fn seen_since(&self, shard: Shard, since: Timestamp) -> Result<Vec<SeenDevice>, Unavailable> {
+        let is_meant = |seen: &&SeenDevice| seen.device.shard() == shard && seen.at >= since;
+        Ok(self.seen.iter().filter(is_meant).cloned().collect())
     }
 
     async fn platform(&self, key: &AccessKeyId, secret: &str) -> Result<Option<AccountNo>, Unavailable> {

@@ -5,7 +5,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use otaria_core::ids::{AccountNo, DeviceName, JobId, ProductKey};
+use otaria_core::ids::{AccountNo, DeviceId, DeviceName, JobId, JobNo, ProductKey};
 use otaria_core::job::JobStatus;
 use otaria_core::task::TaskStatus;
 use otaria_core::time::Timestamp;
@@ -19,6 +19,8 @@ pub struct Event {
     pub product: ProductKey,
     /// Of which job.
     pub job: JobId,
+    /// That job's number.
+    pub job_no: JobNo,
     /// When.
     pub at: Timestamp,
     /// What.
@@ -32,6 +34,8 @@ pub enum Happened {
     Task {
         /// The device.
         device: DeviceName,
+        /// Its id.
+        device_id: DeviceId,
         /// From where; `None` when the task was made.
         previous: Option<TaskStatus>,
         /// To where. Equal to `previous` when only progress or attempt moved.

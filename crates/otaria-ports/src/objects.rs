@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -52,6 +53,12 @@ pub trait Objects: Send + Sync {
         key: &str,
         range: Range<u64>,
     ) -> Result<BoxStream<'static, Result<Bytes, ObjectError>>, ObjectError>;
+
+    /// An address at which anybody who knows it reads the object from the store itself for so long; `None` where
+    /// the store has none, or where none are to be given out. Whether the object is there is not looked at.
+    async fn link(&self, _key: &str, _lasts: Duration) -> Result<Option<String>, ObjectError> {
+        Ok(None)
+    }
 
     /// Removes an object; one that is not there is no error.
     async fn delete(&self, key: &str) -> Result<(), ObjectError>;

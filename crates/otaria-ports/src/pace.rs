@@ -37,6 +37,8 @@ pub struct Grant {
     pub emissions: Vec<Emission>,
     /// When more can be had.
     pub next_at: Timestamp,
+    /// The limit under which they were granted: a later one than the wish knew of, perhaps.
+    pub rate: PerMinute,
 }
 
 /// Hands out dated tokens: at most MaximumPerMinute in any half-open 60 s window at the devices (I1).
@@ -80,7 +82,7 @@ impl Pace for LocalPace {
             });
             pace.set_rate(wish.rate, wish.rate_version);
             let emissions = pace.take(at, wish.want, self.horizon);
-            Grant { emissions, next_at: pace.next_at(self.horizon).ceil() }
+            Grant { emissions, next_at: pace.next_at(self.horizon).ceil(), rate: pace.rate() }
         });
         Ok(grants.collect())
     }
@@ -130,6 +132,15 @@ pub mod contract {
         let grants = pace.take(&[wish(2, 1), wish(3, 1)], now).await.unwrap();
         assert!(grants.iter().all(|grant| grant.emissions.iter().map(|e| e.tokens).sum::<u32>() == 1));
     }
+
+    /// A wish that knows an older limit is granted under the later one, and told of it.
+    pub async fn a_grant_says_its_limit(pace: &dyn Pace) {
+        let now = Timestamp::from_millis(1_000_000);
+        // 900 is above zero.
+        let later = PaceWish { rate: PerMinute::new(900).unwrap(), rate_version: 2, ..wish(4, 1) };
+        let grants = pace.take(&[wish(4, 1), later, wish(4, 1)], now).await.unwrap();
+        assert_eq!(grants.iter().map(|grant| grant.rate.get()).collect::<Vec<_>>(), [600, 900, 900]);
+    }
 }
 
 #[cfg(test)]
@@ -143,5 +154,25 @@ mod tests {
         let pace = LocalPace::new(HORIZON_EMBEDDED);
         contract::no_minute_sees_more_than_the_limit(&pace).now_or_never().unwrap();
         contract::jobs_have_their_own_pace(&pace).now_or_never().unwrap();
+        contract::a_grant_says_its_limit(&pace).now_or_never().unwrap();
+    }
+
+    /// A process that runs for years paces many jobs.
+    #[test]
+    fn a_job_that_is_forgotten_is_not_known_any_more_and_the_others_are() {
+        let pace = LocalPace::new(HORIZON_EMBEDDED);
+        let now = Timestamp::from_millis(1_000_000);
+        let wish = |job| PaceWish {
+            job: JobNo(job),
+            rate: PerMinute::DEFAULT,
+            rate_version: 1,
+            want: 1,
+            fresh: true,
+            created_at: now,
+        };
+        pace.take(&[wish(1), wish(2)], now).now_or_never().unwrap().unwrap();
+        pace.forget(&[JobNo(1)]).now_or_never().unwrap().unwrap();
+        let known: Vec<JobNo> = pace.jobs.lock().unwrap().keys().copied().collect();
+        assert_eq!(known, [JobNo(2)]);
     }
 }

@@ -8,6 +8,7 @@ use otaria_core::job::Tag;
 use otaria_core::shard::Shard;
 use otaria_core::task::TaskKey;
 use otaria_core::time::Timestamp;
+use otaria_core::witness::Terms;
 
 use crate::Unavailable;
 
@@ -78,6 +79,8 @@ pub struct Notice {
     pub not_before: Timestamp,
     /// From then on it is too late.
     pub not_after: Timestamp,
+    /// What its job promises, for those who watch whether it holds. `None` from a sender of an older release.
+    pub terms: Option<Terms>,
     /// What it says.
     pub offer: Arc<Offer>,
 }
@@ -102,10 +105,29 @@ pub struct Settled {
     pub key: TaskKey,
     /// The attempt.
     pub attempt: u8,
+    /// [`Notice::wire_id`].
+    pub wire_id: i64,
+    /// [`Notice::shard`].
+    pub shard: (Shard, i64),
+    /// [`Notice::fence`].
+    pub fence: u64,
     /// What became of it.
     pub outcome: Outcome,
-    /// When.
+    /// When: by the look at the clock right before it was written, or was not. Of a notice that a broker took
+    /// over, when the broker acknowledged it.
     pub at: Timestamp,
+    /// By a look at the clock after it was written.
+    pub until: Timestamp,
+}
+
+impl Settled {
+    /// The word about this notice.
+    #[must_use]
+    pub fn of(notice: &Notice, outcome: Outcome, at: Timestamp, until: Timestamp) -> Self {
+        let Notice { key, attempt, wire_id, shard, fence, .. } = notice;
+        let (attempt, wire_id, shard, fence) = (*attempt, *wire_id, *shard, *fence);
+        Self { key: key.clone(), attempt, wire_id, shard, fence, outcome, at, until }
+    }
 }
 
 /// Hands notices to the gateway that holds the device.
@@ -139,6 +161,8 @@ pub struct KeptPusher {
     pub fences: Mutex<Vec<(JobNo, u64)>>,
     /// All devices whose connections were ended.
     pub closed: Mutex<Vec<DeviceId>>,
+    /// All epochs raised.
+    pub epochs: Mutex<Vec<(Shard, i64)>>,
 }
 
 #[async_trait]
@@ -158,7 +182,8 @@ impl Pusher for KeptPusher {
         Ok(())
     }
 
-    async fn epoch(&self, _: Shard, _: i64) -> Result<(), Unavailable> {
+    async fn epoch(&self, shard: Shard, epoch: i64) -> Result<(), Unavailable> {
+        self.epochs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((shard, epoch));
         Ok(())
     }
 }

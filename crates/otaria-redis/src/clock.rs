@@ -5,19 +5,19 @@
 //! be at most, so of the last answers the quickest is believed. Differences are made up slowly; time never
 //! goes back.
 //!
-//! While Redis does not answer, the clock goes on as it went. A computer's monotonic clock drifts by less
-//! than 100 us a second, so it stays within [`otaria_core::pace::CLOCK_ERROR`] for a quarter of an hour; and
-//! without Redis nobody is given tokens anyway. What a virtual machine sleeps through, it finds out with the
-//! next answer.
+//! While Redis does not answer, the clock goes on as it went, for whatever only wants a time. But how far it is
+//! from the others' then, nobody knows: what a virtual machine sleeps through, it finds out with the next answer.
+//! So after [`LOOK_AGE_MAX`] without one, no notice is judged by it.
 //!
 //! This is the one place of the crate where the host's clocks are read.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use otaria_core::time::Timestamp;
-use otaria_ports::clock::Clock;
+use otaria_ports::clock::{Clock, LOOK_AGE_MAX};
 use parking_lot::Mutex;
 
 use crate::link::{Beat, RedisLink, WeakLink};
@@ -49,6 +49,8 @@ impl Monotonic {
 pub struct SharedClock {
     monotonic: Monotonic,
     hand: Mutex<Hand>,
+    /// When the server was asked that answered last, by the monotonic clock.
+    looked: AtomicI64,
 }
 
 impl std::fmt::Debug for SharedClock {
@@ -64,28 +66,29 @@ impl SharedClock {
         let mut beats = link.beats();
         let monotonic = link.monotonic();
         let first = *beats.borrow_and_update();
-        let clock =
-            Arc::new(Self { monotonic, hand: Mutex::new(Hand::at(Sample::of(first), monotonic.micros())) });
+        let hand = Mutex::new(Hand::at(Sample::of(first), monotonic.micros()));
+        let clock = Arc::new(Self { monotonic, hand, looked: AtomicI64::new(first.asked_micros) });
         compare_with_host(clock.now());
         let (weak, link) = (Arc::downgrade(&clock), link.downgrade());
         tokio::spawn(async move {
             while beats.changed().await.is_ok() {
                 let beat = *beats.borrow_and_update();
                 let Some(clock) = weak.upgrade() else { return };
-                clock.take(&Sample::of(beat), &link);
+                clock.take(beat, &link);
             }
         });
         clock
     }
 
-    fn take(&self, sample: &Sample, link: &WeakLink) {
+    fn take(&self, beat: Beat, link: &WeakLink) {
         // Whoever waits for a lost link has no news.
         if link.upgrade().is_none() {
             return;
         }
         let now = self.monotonic.micros();
         let mut hand = self.hand.lock();
-        hand.take(*sample, now);
+        hand.take(Sample::of(beat), now);
+        self.looked.store(beat.asked_micros, Ordering::SeqCst);
         let (off, error) = (hand.target - hand.offset_at(now), hand.error());
         drop(hand);
         metrics::gauge!("otaria_redis_clock_error_seconds").set(error as f64 / 1_000_000.0);
@@ -97,6 +100,13 @@ impl Clock for SharedClock {
     fn now(&self) -> Timestamp {
         let now = self.monotonic.micros();
         Timestamp::from_millis(self.hand.lock().read(now).div_euclid(1_000))
+    }
+
+    fn judge(&self) -> Option<Timestamp> {
+        let shown = self.now();
+        // Looked at last: whatever kept this thread in between makes the look older.
+        let age = self.monotonic.micros() - self.looked.load(Ordering::SeqCst);
+        (u128::try_from(age).unwrap_or_default() <= LOOK_AGE_MAX.as_micros()).then_some(shown)
     }
 }
 

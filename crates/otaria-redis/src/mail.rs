@@ -72,8 +72,8 @@ impl Postman {
             match mail {
                 None => return,
                 Some(None) => {}
-                Some(Some(Mail::Notices { offers, notices })) => {
-                    let mut notices = wire::read_notices(offers, notices);
+                Some(Some(Mail::Notices { offers, notices, terms })) => {
+                    let mut notices = wire::read_notices(offers, notices, &terms);
                     metrics::counter!("otaria_redis_notices_heard_total").increment(notices.len() as u64);
                     self.share_offers(&mut notices);
                     let mut sending = self.local.send(notices);
@@ -96,7 +96,9 @@ impl Postman {
 
     async fn obey(&self, order: Mail) -> Result<(), Unavailable> {
         match order {
-            Mail::Notices { offers, notices } => self.local.send(wire::read_notices(offers, notices)).await,
+            Mail::Notices { offers, notices, terms } => {
+                self.local.send(wire::read_notices(offers, notices, &terms)).await
+            }
             Mail::Fence { job, fence } => self.local.fence(JobNo(job), fence).await,
             Mail::Epoch { shard, epoch } => self.local.epoch(Shard(shard), epoch).await,
             Mail::Close { device, ask, from } => {

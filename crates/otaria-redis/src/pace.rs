@@ -29,7 +29,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use otaria_core::ids::JobNo;
-use otaria_core::pace::{CLOCK_ERROR, Emission, Micros};
+use otaria_core::pace::{CLOCK_ERROR, Emission, Micros, PerMinute};
 use otaria_core::time::Timestamp;
 use otaria_ports::Unavailable;
 use otaria_ports::pace::{Grant, Pace, PaceWish};
@@ -152,12 +152,13 @@ fn read(answer: &[i64], jobs: usize) -> Option<(u64, Vec<Grant>)> {
     let mut grants = Vec::with_capacity(jobs);
     for _ in 0..jobs {
         let next_at = Micros::from_micros(numbers.next()?).ceil();
+        let rate = PerMinute::new(u32::try_from(numbers.next()?).ok()?)?;
         let mut emissions = Vec::new();
         for _ in 0..numbers.next()? {
             let date = Micros::from_micros(numbers.next()?);
             emissions.push(Emission { date, tokens: u32::try_from(numbers.next()?).ok()? });
         }
-        grants.push(Grant { emissions, next_at });
+        grants.push(Grant { emissions, next_at, rate });
     }
     Some((incarnation, grants))
 }

@@ -18,6 +18,12 @@
 //! each second otherwise, so that writes that a failover lost are there again within half a minute, with their
 //! numbers. And within half a minute after a loss they take out what an older state says too much.
 //!
+//! # However many there are
+//!
+//! No script looks at more than a thousand devices: the server does one thing at a time, and a longer look would
+//! keep everybody else's questions waiting until they are given up. So a shard is read page by page, and what
+//! changes meanwhile is in the log, which is read from before the first page on.
+//!
 //! Invariant: the record is changed first and its log is read afterwards, so whoever follows a shard from
 //! before it reads its devices misses nobody.
 
@@ -51,6 +57,8 @@ pub(crate) use self::follower::Place;
 
 /// Devices in one call.
 const CHUNK: usize = 500;
+/// The cursor with which a walk over a shard's devices begins and ends.
+const START: &str = "0";
 
 /// See the module.
 pub struct RedisPresence(Arc<Inner>);

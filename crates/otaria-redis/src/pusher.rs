@@ -158,7 +158,7 @@ impl Pusher for RedisPusher {
                 Place::Unknown => continue,
             };
             let at = dispatch.clock.now();
-            undelivered.push(Settled { key: notice.key, attempt: notice.attempt, outcome, at });
+            undelivered.push(Settled::of(&notice, outcome, at, at));
         }
         let sent = join_all(by_gateway.iter().map(|(gateway, notices)| async move {
             let mail = wire::pack(&Mail::of_notices(notices));

@@ -7,14 +7,16 @@
 use std::sync::Arc;
 
 use otaria_core::ids::{AccountNo, DeviceId, DeviceName, JobId, JobNo, ModuleName, ProductKey, Version};
-use otaria_core::job::{JobStatus, Tag};
+use otaria_core::job::{JobStatus, Schedule, Tag};
+use otaria_core::pace::PerMinute;
 use otaria_core::task::{TaskKey, TaskStatus};
 use otaria_core::time::Timestamp;
+use otaria_core::witness::Terms;
 use otaria_ports::bus::Signal;
 use otaria_ports::events::{Event, Happened};
 use otaria_ports::pusher::{Notice, Offer, OfferedFile, SignMethod};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 const VERSION: u8 = 1;
 
@@ -43,6 +45,10 @@ pub(crate) enum Mail {
     Notices {
         offers: Vec<WireOffer>,
         notices: Vec<WireNotice>,
+        /// What their jobs promise, in the order of the offers. Comes last: releases before it neither write nor
+        /// miss it.
+        #[serde(deserialize_with = "terms_if_there")]
+        terms: Vec<Option<WireTerms>>,
     },
     Fence {
         job: i64,
@@ -109,6 +115,34 @@ pub(crate) struct WireNotice {
     offer: u32,
 }
 
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct WireTerms {
+    rate: u32,
+    start: Option<i64>,
+    finish: Option<i64>,
+}
+
+/// At the end of a message that an older release wrote there is nothing.
+fn terms_if_there<'de, D: Deserializer<'de>>(rest: D) -> Result<Vec<Option<WireTerms>>, D::Error> {
+    Ok(Vec::deserialize(rest).unwrap_or_default())
+}
+
+impl From<&Terms> for WireTerms {
+    fn from(terms: &Terms) -> Self {
+        let Terms { rate, schedule: Schedule { start, finish } } = terms;
+        let millis = |at: &Option<Timestamp>| at.map(Timestamp::millis);
+        Self { rate: rate.get(), start: millis(start), finish: millis(finish) }
+    }
+}
+
+impl WireTerms {
+    fn read(self) -> Option<Terms> {
+        let at = |millis: Option<i64>| millis.map(Timestamp::from_millis);
+        let schedule = Schedule { start: at(self.start), finish: at(self.finish) };
+        Some(Terms { rate: PerMinute::new(self.rate)?, schedule })
+    }
+}
+
 impl From<&Offer> for WireOffer {
     fn from(offer: &Offer) -> Self {
         // Taken apart, so that a new field is not forgotten here.
@@ -152,14 +186,15 @@ impl WireOffer {
 impl Mail {
     /// Notices for one gateway; an offer that several share is written once.
     pub(crate) fn of_notices(batch: &[Notice]) -> Self {
-        let mut shared: Vec<&Arc<Offer>> = Vec::new();
+        let mut shared: Vec<(&Arc<Offer>, &Option<Terms>)> = Vec::new();
         let mut notices = Vec::with_capacity(batch.len());
         for notice in batch {
-            let Notice { key, attempt, wire_id, session, shard, fence, not_before, not_after, offer } =
-                notice;
-            let known = shared.iter().rposition(|known| Arc::ptr_eq(known, offer));
-            let place = known.unwrap_or_else(|| {
-                shared.push(offer);
+            let Notice { key, attempt, wire_id, session, shard, fence, .. } = notice;
+            let Notice { not_before, not_after, terms, offer, .. } = notice;
+            // What a job offers and what it promises nearly always come in one combination.
+            let same = |(known, promised): &(&Arc<Offer>, _)| Arc::ptr_eq(known, offer) && *promised == terms;
+            let place = shared.iter().rposition(same).unwrap_or_else(|| {
+                shared.push((offer, terms));
                 shared.len() - 1
             });
             notices.push(WireNotice {
@@ -176,17 +211,24 @@ impl Mail {
                 offer: u32::try_from(place).unwrap_or(u32::MAX),
             });
         }
-        Self::Notices { offers: shared.into_iter().map(|offer| WireOffer::from(&**offer)).collect(), notices }
+        let terms = shared.iter().map(|(_, terms)| terms.as_ref().map(WireTerms::from)).collect();
+        let offers = shared.into_iter().map(|(offer, _)| WireOffer::from(&**offer)).collect();
+        Self::Notices { offers, notices, terms }
     }
 }
 
 /// Notices as they were sent; those whose offer cannot be read are left out.
-pub(crate) fn read_notices(offers: Vec<WireOffer>, notices: Vec<WireNotice>) -> Vec<Notice> {
+pub(crate) fn read_notices(
+    offers: Vec<WireOffer>,
+    notices: Vec<WireNotice>,
+    terms: &[Option<WireTerms>],
+) -> Vec<Notice> {
     let offers: Vec<Option<Arc<Offer>>> =
         offers.into_iter().map(|offer| offer.read().map(Arc::new)).collect();
     let read = |notice: WireNotice| {
         let device = DeviceId(notice.device);
-        let offer = offers.get(usize::try_from(notice.offer).ok()?)?.clone()?;
+        let place = usize::try_from(notice.offer).ok()?;
+        let offer = offers.get(place)?.clone()?;
         Some(Notice {
             key: TaskKey { device, job: JobNo(notice.job), seq: notice.seq },
             attempt: notice.attempt,
@@ -196,6 +238,7 @@ pub(crate) fn read_notices(offers: Vec<WireOffer>, notices: Vec<WireNotice>) -> 
             fence: notice.fence,
             not_before: Timestamp::from_millis(notice.not_before),
             not_after: Timestamp::from_millis(notice.not_before.saturating_add(notice.valid)),
+            terms: terms.get(place).copied().flatten().and_then(WireTerms::read),
             offer,
         })
     };
@@ -264,6 +307,7 @@ pub(crate) struct WireEvent {
     account: i64,
     product: String,
     job: String,
+    job_no: i64,
     at: i64,
     what: WireHappened,
 }
@@ -272,6 +316,7 @@ pub(crate) struct WireEvent {
 enum WireHappened {
     Task {
         device: String,
+        device_id: i64,
         previous: Option<String>,
         status: String,
         attempt: u8,
@@ -286,11 +331,12 @@ enum WireHappened {
 
 impl From<Event> for WireEvent {
     fn from(event: Event) -> Self {
-        let Event { account, product, job, at, what } = event;
+        let Event { account, product, job, job_no, at, what } = event;
         let what = match what {
-            Happened::Task { device, previous, status, attempt, percent, revision, desc } => {
+            Happened::Task { device, device_id, previous, status, attempt, percent, revision, desc } => {
                 WireHappened::Task {
                     device: device.to_string(),
+                    device_id: device_id.0,
                     previous: previous.map(|status| status.as_str().to_owned()),
                     status: status.as_str().to_owned(),
                     attempt,
@@ -301,16 +347,24 @@ impl From<Event> for WireEvent {
             }
             Happened::Job { status } => WireHappened::Job { status: status.code() },
         };
-        Self { account: account.0, product: product.to_string(), job: job.to_string(), at: at.millis(), what }
+        Self {
+            account: account.0,
+            product: product.to_string(),
+            job: job.to_string(),
+            job_no: job_no.0,
+            at: at.millis(),
+            what,
+        }
     }
 }
 
 impl WireEvent {
     pub(crate) fn read(self) -> Option<Event> {
         let what = match self.what {
-            WireHappened::Task { device, previous, status, attempt, percent, revision, desc } => {
+            WireHappened::Task { device, device_id, previous, status, attempt, percent, revision, desc } => {
                 Happened::Task {
                     device: DeviceName::parse(&device).ok()?,
+                    device_id: DeviceId(device_id),
                     previous: match previous {
                         Some(status) => Some(TaskStatus::parse(&status)?),
                         None => None,
@@ -328,6 +382,7 @@ impl WireEvent {
             account: AccountNo(self.account),
             product: ProductKey::parse(&self.product).ok()?,
             job: JobId::parse(&self.job).ok()?,
+            job_no: JobNo(self.job_no),
             at: Timestamp::from_millis(self.at),
             what,
         })

@@ -12,6 +12,7 @@ use otaria_core::job::JobStatus;
 use otaria_core::shard::Shard;
 use otaria_core::task::{CancelCause, Report, TaskKey, TaskStatus};
 use otaria_core::time::Timestamp;
+use otaria_core::witness::Invariant;
 use otaria_ports::pusher::Settled;
 use otaria_ports::store::Task;
 
@@ -156,6 +157,12 @@ impl Book {
         if !holds {
             self.violations.push(format!("{invariant}: {}", what()));
         }
+    }
+
+    /// Notes an alarm of a witness of production. It is one more violation where a mistake is planted, and a false
+    /// alarm where none is.
+    pub(crate) fn witnessed(&mut self, invariant: Invariant, seen: &str) {
+        self.violations.push(format!("{}: a witness saw it: {seen}", invariant.as_str()));
     }
 
     /// Forgets what was noted during the set-up.

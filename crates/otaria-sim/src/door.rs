@@ -2,11 +2,14 @@
 //! gathers the words about them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use otaria_core::door::{Arrival, Fences, Refusal, SessionSeq, Stamp};
 use otaria_core::ids::DeviceId;
 use otaria_core::time::Timestamp;
+use otaria_core::witness::Writes;
+use otaria_history::writer::History;
 use otaria_ports::pusher::{Notice, Outcome, Settled};
 
 use crate::book::Write;
@@ -19,12 +22,16 @@ const GATHERED: Duration = Duration::from_millis(200);
 #[derive(Default)]
 pub(crate) struct Door {
     pub(crate) fences: Fences,
+    /// The witness of production, beside the checks of the simulation.
+    pub(crate) witness: Writes,
     pub(crate) sessions: BTreeMap<DeviceId, i64>,
     waiting: BTreeMap<(Timestamp, u64), Notice>,
     held: u64,
     /// Letters of notices that came.
     came: BTreeSet<u64>,
     pub(crate) words: Vec<Settled>,
+    /// Tells what became of notices, where that is recorded.
+    history: Option<Arc<History>>,
     /// When the words go to the inbox, by the true time.
     pub(crate) words_at: Option<Timestamp>,
 }
@@ -41,6 +48,11 @@ pub(crate) struct Written {
 }
 
 impl Door {
+    /// A gateway that begins, with its history if it has one.
+    pub(crate) fn new(history: Option<Arc<History>>) -> Self {
+        Self { history, ..Self::default() }
+    }
+
     /// A device comes in.
     pub(crate) fn enter(&mut self, device: DeviceId, session: i64) {
         let known = self.sessions.get(&device).copied().map(SessionSeq);
@@ -95,6 +107,9 @@ impl Door {
                 Outcome::Congested => inner.book.count("congested"),
             }
             if outcome == Outcome::Written {
+                for broken in self.witness.wrote(&stamp(&notice), notice.terms.as_ref(), shown) {
+                    inner.book.witnessed(broken.invariant, &broken.seen);
+                }
                 let at = inner.now;
                 inner.book.wrote(Write {
                     at,
@@ -116,7 +131,11 @@ impl Door {
                     place,
                 });
             }
-            self.words.push(Settled { key: notice.key, attempt: notice.attempt, outcome, at: shown });
+            let settled = Settled::of(&notice, outcome, shown, shown);
+            if let Some(history) = &self.history {
+                history.tell_settled(vec![settled.clone()]);
+            }
+            self.words.push(settled);
             self.words_at.get_or_insert(inner.now + GATHERED);
         }
         written

@@ -19,6 +19,7 @@ use otaria_engine::janitor::{self, Retention, Work};
 use otaria_engine::listener::Listener;
 use otaria_engine::ownership::{Owner, Ownership};
 use otaria_engine::{Commands, Shell, Wake, overdue};
+use otaria_history::writer::History;
 use otaria_ports::bell::Bell;
 use otaria_ports::store::Member;
 use otaria_ports::store::memory::Fault;
@@ -133,6 +134,8 @@ pub(crate) struct Live {
     pub(crate) owned: Arc<Ownership>,
     pub(crate) calls: Vec<Call>,
     pub(crate) door: Option<Door>,
+    /// What it writes down, if it does.
+    pub(crate) history: Option<Arc<History>>,
     /// Of a host without loops, and when it looks, by the true time.
     pub(crate) listener: Listener,
     pub(crate) listens_at: Timestamp,

@@ -21,6 +21,7 @@ mod operate;
 mod peace;
 mod plant;
 mod ports;
+mod records;
 mod run;
 mod shrink;
 mod store;
@@ -29,5 +30,6 @@ mod world;
 
 pub use op::{Op, Scenario, Setup};
 pub use plant::Plant;
-pub use run::{Outcome, run};
+pub use records::Recorded;
+pub use run::{Outcome, record, run};
 pub use shrink::shrink;

@@ -24,11 +24,13 @@ impl World {
             Letter::Fence { to, job, fence } => {
                 if let Some(door) = self.door(to) {
                     door.fences.raise_job(job, fence, now);
+                    door.witness.fence_raised(job, fence, now);
                 }
             }
             Letter::Epoch { to, shard, epoch } => {
                 if let Some(door) = self.door(to) {
                     door.fences.raise_shard(shard, epoch);
+                    door.witness.epoch_raised(shard, epoch);
                 }
             }
             Letter::Outdated { to, device, session } => {
@@ -58,6 +60,10 @@ impl World {
                     // Only what the device says in its present session comes from its socket.
                     let Some(last) = reports.iter().map(|report| report.order).max() else { return };
                     reports.iter_mut().for_each(|report| report.at = shown);
+                    let live = self.hosts[at.host].live.as_ref();
+                    if let Some(history) = live.and_then(|live| live.history.as_ref()) {
+                        reports.iter().for_each(|report| history.tell_report(report));
+                    }
                     let place = reports.first().map_or(0, |report| self.places[&report.device]);
                     let stimulus = Stimulus::Take(Arc::new(reports.clone()));
                     let call = async move { Answer::Done(inbox::take(&shell, reports, shown).await) };

@@ -1,19 +1,22 @@
 //! Runs seeds and says what came out: `otaria-sim --seeds N [--first-seed K] [--plant NAME] [--json]`, or one of
-//! them with everything it did: `--replay SEED`, or a kept list: `--file PATH`.
+//! them with everything it did: `--replay SEED`, or a kept list: `--file PATH`. With `--history FOLDER` such a run also
+//! leaves what its processes and its devices wrote down, for `otaria check-history FOLDER/server FOLDER/devices.ndjson`.
 //!
 //! Never decides whether something holds: that is the library's. One seed runs on one thread.
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use otaria_sim::{Outcome, Plant, Scenario, run, shrink};
+use otaria_sim::{Outcome, Plant, Scenario, record, run, shrink};
 
 const USAGE: &str = "usage: otaria-sim [--first-seed K] [--seeds N] [--plant NAME] [--threads T] [--json]
-       otaria-sim --replay SEED [--plant NAME]
-       otaria-sim --file PATH [--plant NAME]";
+       otaria-sim --replay SEED [--plant NAME] [--history FOLDER]
+       otaria-sim --file PATH [--plant NAME] [--history FOLDER]";
 
 #[derive(Default)]
 struct Args {
@@ -24,6 +27,7 @@ struct Args {
     json: bool,
     replay: Option<u64>,
     file: Option<String>,
+    history: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -46,7 +50,16 @@ fn main() -> ExitCode {
         (None, None) => None,
     };
     match scenario {
-        Some(scenario) => replay(&scenario, args.plant),
+        Some(scenario) => {
+            let done = replay(&scenario, args.plant);
+            match args.history.map(|folder| leave_history(Path::new(&folder), &scenario, args.plant)) {
+                Some(Err(error)) => {
+                    eprintln!("the history cannot be written: {error}");
+                    ExitCode::from(2)
+                }
+                Some(Ok(())) | None => done,
+            }
+        }
         None => simulate(&args),
     }
 }
@@ -66,6 +79,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
             "--threads" => args.threads = usize::try_from(number()?.clamp(1, 256)).unwrap_or(1),
             "--replay" => args.replay = Some(number()?),
             "--file" => args.file = Some(value),
+            "--history" => args.history = Some(value),
             "--plant" => {
                 let names: Vec<&str> = Plant::ALL.iter().map(|plant| plant.as_str()).collect();
                 let unknown = format!("no plant {value}; there are {}", names.join(", "));
@@ -91,6 +105,26 @@ fn replay(scenario: &Scenario, plant: Option<Plant>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs once more, recorded, and writes down what processes and devices did.
+fn leave_history(folder: &Path, scenario: &Scenario, plant: Option<Plant>) -> std::io::Result<()> {
+    let (_, recorded) = record(scenario, plant);
+    let server = folder.join("server");
+    std::fs::create_dir_all(&server)?;
+    for (process, lines) in &recorded.processes {
+        write_lines(&server.join(format!("{process}.ndjson")), lines)?;
+    }
+    write_lines(&folder.join("devices.ndjson"), &recorded.devices)
+}
+
+fn write_lines<T: serde::Serialize>(path: &Path, lines: &[T]) -> std::io::Result<()> {
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
+    for line in lines {
+        serde_json::to_writer(&mut file, line)?;
+        file.write_all(b"\n")?;
+    }
+    file.flush()
 }
 
 /// What all seeds came to.

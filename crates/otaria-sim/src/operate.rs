@@ -103,7 +103,11 @@ impl World {
             Op::Skew { host, millis: off } => {
                 let host = self.place(host);
                 // Fifty either way: two clocks differ by a tenth of a second at most.
-                self.hosts[host].skew = i64::try_from(off.min(100)).unwrap_or(50) - 50;
+                let skew = i64::try_from(off.min(100)).unwrap_or(50) - 50;
+                self.hosts[host].skew = skew;
+                if let Some(records) = &mut self.records {
+                    records.skew(host, skew);
+                }
                 self.medium.lock().book.count("skew");
             }
             Op::Mood { loss, double, delay, jams, stalls, faults } => {

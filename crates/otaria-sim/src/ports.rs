@@ -106,7 +106,8 @@ fn take(inner: &mut Inner, wish: &PaceWish, now: Timestamp) -> Grant {
     };
     pace.set_rate(wish.rate, wish.rate_version);
     let emissions = pace.take(at, wish.want, HORIZON_CLUSTERED);
-    let grant = Grant { emissions, next_at: pace.next_at(HORIZON_CLUSTERED).ceil() };
+    let next_at = pace.next_at(HORIZON_CLUSTERED).ceil();
+    let grant = Grant { emissions, next_at, rate: pace.rate() };
     inner.paces.insert(wish.job, (Bucket::Gcra(pace), inner.now));
     grant
 }
@@ -132,6 +133,7 @@ fn take_naively(inner: &mut Inner, wish: &PaceWish, now: Timestamp) -> Grant {
     Grant {
         emissions,
         next_at: now + Duration::from_millis(u64::try_from(60_000 / rate.max(1)).unwrap_or(1)),
+        rate: wish.rate,
     }
 }
 

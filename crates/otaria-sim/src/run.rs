@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::op::Scenario;
 use crate::plant::Plant;
+use crate::records::{Recorded, Records};
 use crate::world::{BEGIN, World};
 
 /// What came out of a scenario.
@@ -35,7 +36,7 @@ impl Outcome {
 /// Runs a scenario, with a mistake planted or without, and with a trace or without.
 #[must_use]
 pub fn run(scenario: &Scenario, plant: Option<Plant>, traced: bool) -> Outcome {
-    let ran = catch_unwind(AssertUnwindSafe(|| live(scenario, plant, traced)));
+    let ran = catch_unwind(AssertUnwindSafe(|| live(scenario, plant, traced, None).0));
     ran.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -43,8 +44,23 @@ pub fn run(scenario: &Scenario, plant: Option<Plant>, traced: bool) -> Outcome {
     })
 }
 
-fn live(scenario: &Scenario, plant: Option<Plant>, traced: bool) -> Outcome {
-    let mut world = World::new(&scenario.setup, plant, traced);
+/// Runs a scenario and returns beside its outcome what its hosts and devices wrote down.
+///
+/// # Panics
+/// When the scenario does; [`run`] tells why.
+#[must_use]
+pub fn record(scenario: &Scenario, plant: Option<Plant>) -> (Outcome, Recorded) {
+    let (outcome, recorded) = live(scenario, plant, false, Some(Records::default()));
+    (outcome, recorded.unwrap_or_default())
+}
+
+fn live(
+    scenario: &Scenario,
+    plant: Option<Plant>,
+    traced: bool,
+    records: Option<Records>,
+) -> (Outcome, Option<Recorded>) {
+    let mut world = World::new(&scenario.setup, plant, traced, records);
     let mut outcome = Outcome::default();
     for op in &scenario.ops {
         world.tell(|| format!("> {op}"));
@@ -58,11 +74,14 @@ fn live(scenario: &Scenario, plant: Option<Plant>, traced: bool) -> Outcome {
     if !world.is_broken() {
         world.make_peace(outcome.ops as u64);
     }
+    let living = world.hosts.iter().filter_map(|host| host.live.as_ref()?.history.as_ref());
+    living.for_each(|history| history.close());
+    let recorded = world.records.take().map(Records::end);
     let mut inner = world.medium.lock();
     outcome.violation = inner.book.violations.first().cloned();
     outcome.virtual_millis = u64::try_from(inner.now.millis() - BEGIN).unwrap_or(0);
     outcome.events = std::mem::take(&mut inner.book.events);
     outcome.checked = std::mem::take(&mut inner.book.checked);
     outcome.trace = inner.trace.take().unwrap_or_default();
-    outcome
+    (outcome, recorded)
 }

@@ -20,7 +20,8 @@ use otaria_core::shard::Shard;
 use otaria_core::task::{BulkFilter, CancelCause, TaskKey, TaskState, TaskStatus};
 use otaria_core::time::Timestamp;
 use otaria_ports::Unavailable;
-use otaria_ports::events::{Event, KeptEvents};
+use otaria_ports::auth::SeenDevice;
+use otaria_ports::events::{Event, Events, KeptEvents};
 use otaria_ports::nonces::Nonces;
 use otaria_ports::store::memory::{Fault, MemoryStore};
 use otaria_ports::store::*;
@@ -41,6 +42,8 @@ pub(crate) struct SimStore {
     pub(crate) shared: Shared,
     pub(crate) gate: Arc<Gate>,
     pub(crate) medium: Arc<Medium>,
+    /// Hears what this host committed, where it is recorded.
+    pub(crate) told: Option<Arc<dyn Events>>,
 }
 
 /// Calls that write what jobs and tasks are.
@@ -83,6 +86,9 @@ impl SimStore {
         }
         let done = work.await;
         let news = self.news();
+        if let Some(told) = &self.told {
+            told.publish(news.clone());
+        }
         if let Ok(done) = &done {
             seen(done, &news);
         }
@@ -133,6 +139,7 @@ forward! { Accounts {}
     fn create_account(&self, name: &str, now: Timestamp) -> Account;
     fn accounts(&self) -> Vec<Account>;
     fn put_access_key(&self, key: &AccessKey) -> ();
+    fn put_first_admin_key(&self, key: &AccessKey) -> bool;
     fn access_key(&self, id: &AccessKeyId) -> Option<AccessKey>;
     fn access_keys(&self, account: AccountNo) -> Vec<AccessKey>;
     fn update_access_key(&self, account: AccountNo, id: &AccessKeyId, update: KeyUpdate) -> AccessKey;
@@ -201,6 +208,7 @@ forward! { Devices {
     fn delete_device(&self, id: DeviceId, now: Timestamp) -> ();
     fn devices(&self, product: ProductNo, after: Option<&DeviceName>, limit: usize) -> Vec<Device>;
     fn module_versions(&self, devices: &[DeviceId]) -> Vec<ModuleVersion>;
+    fn seen_since(&self, shard: Shard, since: Timestamp) -> Vec<SeenDevice>;
     fn auth(&self, who: &[(ProductKey, DeviceName)]) -> Vec<Option<AuthRow>>;
     fn resolve(&self, product: ProductNo, upto: i64, module: &ModuleName, names: &[DeviceName]) -> Vec<Option<Candidate>>;
     fn scan_drawn(&self, job: JobNo, after: Option<&DeviceName>, limit: usize) -> Vec<Drawn>;
@@ -265,6 +273,7 @@ forward! { Jobs {
     fn jobs_of_firmware(&self, firmware: FirmwareNo, before: Option<JobNo>, skip: usize, limit: usize) -> (Vec<Job>, u64);
     fn jobs_of_device(&self, device: DeviceId, firmware: FirmwareNo, before: Option<JobNo>, skip: usize, limit: usize) -> (Vec<Job>, u64);
     fn unfinished_jobs(&self) -> Vec<Job>;
+    fn ended_jobs(&self, since: Timestamp, limit: usize) -> Vec<Job>;
     fn unfinished_jobs_of(&self, firmware: &FirmwareId) -> u64;
     fn job_names(&self, job: JobNo, offset: u64, limit: usize) -> Vec<String>;
     fn rejected_lines(&self, job: JobNo, after: u64, limit: usize) -> Vec<RejectedLine>;

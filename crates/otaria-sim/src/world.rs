@@ -15,13 +15,15 @@ use otaria_core::vault::Vault;
 use otaria_engine::listener::Listener;
 use otaria_engine::ownership::{Owner, Ownership};
 use otaria_engine::{Caller, Commands, Deps, Shell};
+use otaria_history::record::Sight;
 use otaria_ports::bell::Bell;
 use otaria_ports::events::KeptEvents;
 use otaria_ports::ids::CountingIds;
 use otaria_ports::objects::MemoryObjects;
 use otaria_ports::presence::Presence;
+use otaria_ports::pusher::Pusher;
 use otaria_ports::store::memory::MemoryStore;
-use otaria_ports::store::{Member, OwnedShards, Role, UploadKind};
+use otaria_ports::store::{Member, OwnedShards, Role, Store, UploadKind};
 
 use crate::calls::Pending;
 use crate::chance::Chance;
@@ -34,6 +36,7 @@ use crate::medium::{HostNo, Letter, Life, Medium};
 use crate::op::Setup;
 use crate::plant::Plant;
 use crate::ports::{Ends, SimBus, SimPace, SimPresence, SimPusher};
+use crate::records::{Records, recorded_pusher, recorded_store, sight_of, told};
 use crate::store::{Shared, SimStore, at_once};
 
 /// When every world begins, in unix milliseconds.
@@ -62,6 +65,8 @@ pub(crate) struct World {
     pub(crate) pending: BTreeMap<u64, Pending>,
     /// What was asked for, by token.
     pub(crate) asked: BTreeMap<String, Asked>,
+    /// What hosts and devices write down, if they do.
+    pub(crate) records: Option<Records>,
 }
 
 /// Something that may be done now.
@@ -88,7 +93,7 @@ pub(crate) fn text(text: &str) -> Option<String> {
 
 impl World {
     /// A world with everybody up and nobody connected.
-    pub(crate) fn new(setup: &Setup, plant: Option<Plant>, traced: bool) -> Self {
+    pub(crate) fn new(setup: &Setup, plant: Option<Plant>, traced: bool, records: Option<Records>) -> Self {
         let begin = Timestamp::from_millis(BEGIN);
         let medium = Arc::new(Medium::new(begin, plant, traced));
         let events = Arc::new(KeptEvents::default());
@@ -115,6 +120,7 @@ impl World {
             called: 0,
             pending: BTreeMap::new(),
             asked: BTreeMap::new(),
+            records,
         };
         (0..world.hosts.len()).for_each(|host| world.start(host));
         world.furnish(setup.devices.clamp(1, 5_000));
@@ -223,16 +229,21 @@ impl World {
             queue: std::sync::Mutex::default(),
             bell: Arc::clone(&news),
         });
-        let store = SimStore {
+        let mut store = SimStore {
             shared: self.shared.clone(),
             gate: Arc::clone(&gate),
             medium: Arc::clone(&self.medium),
+            told: None,
         };
+        let history = self.records.as_mut().map(|records| records.begin(&self.medium, life));
+        store.told = history.as_ref().map(told);
+        let store: Arc<dyn Store> = Arc::new(store);
+        let pusher: Arc<dyn Pusher> = Arc::new(SimPusher(ends.clone()));
         let shell = Shell::new(Deps {
-            store: Arc::new(store),
+            store: recorded_store(history.as_ref(), store, &self.shared),
             objects: Arc::new(self.objects.clone()),
             presence: Arc::clone(&presence) as _,
-            pusher: Arc::new(SimPusher(ends.clone())),
+            pusher: recorded_pusher(history.as_ref(), pusher),
             pace: Arc::new(SimPace(ends)),
             bus: Arc::clone(&bus) as _,
             ids: Arc::clone(&self.ids) as _,
@@ -264,7 +275,8 @@ impl World {
             slots: loops,
             owned: Arc::new(owned),
             calls: Vec::new(),
-            door: (kind == Kind::Gateway).then(Door::default),
+            door: (kind == Kind::Gateway).then(|| Door::new(history.clone())),
+            history,
             listener,
             listens_at: truly,
         }));
@@ -287,6 +299,7 @@ impl World {
         drop(inner);
         for place in 0..self.fleet.devices.len() {
             if self.fleet.devices[place].at.is_some_and(|(at, _)| at == live.life) {
+                self.saw(place, now, || Sight::Offline {});
                 self.fleet.disconnect(place);
             }
         }
@@ -378,7 +391,8 @@ impl World {
         let shown = host.clock(truly);
         let Some(live) = &mut host.live else { return };
         let (life, Some(door)) = (live.life, &mut live.door) else { return };
-        let mut inner = self.medium.lock();
+        let medium = Arc::clone(&self.medium);
+        let mut inner = medium.lock();
         let written = door.deliver(shown, &mut inner);
         for notice in written {
             let hop = Duration::from_millis(inner.chance.below(100));
@@ -393,6 +407,7 @@ impl World {
                     write.heard = Some(heard);
                 }
                 self.fleet.hear(place, notice.wire, &notice.version, heard);
+                self.saw(place, heard, || sight_of(notice.wire, &notice.version));
             }
         }
     }
@@ -431,6 +446,7 @@ impl World {
         let Some(place) = self.fleet.due(now) else { return };
         match self.fleet.act(place, now) {
             Moment::Reports(at, reports) if !reports.is_empty() => {
+                self.saw_saying(place, now, &reports);
                 self.medium.lock().post(Letter::Reports { at, reports });
             }
             Moment::Reports(..) | Moment::Nothing => {}
@@ -455,6 +471,7 @@ impl World {
             door.enter(device, connected.session);
         }
         self.medium.lock().book.count("connect");
+        self.saw(place, now, || Sight::Online {});
         self.fleet.connect(place, at, connected.session, now);
     }
 
@@ -463,6 +480,7 @@ impl World {
         let device = &self.fleet.devices[place];
         let Some((at, session)) = device.at else { return };
         let device = device.id;
+        self.saw(place, self.now(), || Sight::Offline {});
         self.fleet.disconnect(place);
         let mut inner = self.medium.lock();
         inner.book.count("disconnect");

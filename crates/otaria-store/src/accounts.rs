@@ -37,14 +37,27 @@ impl Accounts for SqliteStore {
                 if !exists {
                     return Err(StoreError::NotFound { what: "account" });
                 }
-                let new = query(sql::NEW_KEY)
-                    .bind(key.id.as_str().to_owned())
-                    .bind(key.account.0)
-                    .bind(key.role.as_str())
-                    .bind(key.active)
-                    .bind(key.sealed_secret)
-                    .bind(key.created_at.millis());
-                new.execute(&mut tx.conn).await.map(drop).map_err(taken(doing, "access key"))
+                new_key(tx, key, doing).await
+            })
+        });
+        work.await
+    }
+
+    async fn put_first_admin_key(&self, key: &AccessKey) -> Result<bool, StoreError> {
+        let (doing, key) = ("keeping the first admin key", key.clone());
+        let work = self.writer.run(Lane::Api, 1, doing, move |tx| {
+            Box::pin(async move {
+                if !query_exists(tx, key.account).await? {
+                    return Err(StoreError::NotFound { what: "account" });
+                }
+                // An earlier call of which nobody heard.
+                if own_key(tx, key.account, &key.id).await.is_ok_and(|kept| kept == key) {
+                    return Ok(true);
+                }
+                if other_admins(tx, &key).await? > 0 {
+                    return Ok(false);
+                }
+                new_key(tx, key, doing).await.map(|()| true)
             })
         });
         work.await
@@ -117,9 +130,24 @@ async fn own_key(tx: &mut Tx, account: AccountNo, id: &AccessKeyId) -> Result<Ac
     key.filter(|key| key.account == account).ok_or(StoreError::NotFound { what: "access key" })
 }
 
+async fn new_key(tx: &mut Tx, key: AccessKey, doing: &'static str) -> Result<(), StoreError> {
+    let new = query(sql::NEW_KEY)
+        .bind(key.id.as_str().to_owned())
+        .bind(key.account.0)
+        .bind(key.role.as_str())
+        .bind(key.active)
+        .bind(key.sealed_secret)
+        .bind(key.created_at.millis());
+    new.execute(&mut tx.conn).await.map(drop).map_err(taken(doing, "access key"))
+}
+
+async fn other_admins(tx: &mut Tx, key: &AccessKey) -> Result<i64, StoreError> {
+    let others = sqlx::query_scalar(sql::OTHER_ADMINS).bind(key.account.0).bind(key.id.as_str());
+    others.fetch_one(&mut tx.conn).await.map_err(failed("counting admins"))
+}
+
 /// An account never loses its last active admin.
 async fn keep_an_admin(tx: &mut Tx, key: &AccessKey) -> Result<(), StoreError> {
-    let others = sqlx::query_scalar(sql::OTHER_ADMINS).bind(key.account.0).bind(key.id.as_str());
-    let others: i64 = others.fetch_one(&mut tx.conn).await.map_err(failed("counting admins"))?;
+    let others = other_admins(tx, key).await?;
     if others > 0 { Ok(()) } else { Err(StoreError::Conflict { what: "last active admin" }) }
 }

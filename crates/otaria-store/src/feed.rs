@@ -90,6 +90,7 @@ impl Moved {
     pub(crate) fn happened(self, device: DeviceName) -> Happened {
         Happened::Task {
             device,
+            device_id: self.device,
             previous: self.previous,
             status: self.status,
             attempt: self.attempt,
@@ -122,7 +123,7 @@ pub(crate) async fn job_moved(
 ) -> Result<(), StoreError> {
     let facts = facts(tx, job).await?;
     if tx.wanted(facts.account) {
-        tell(tx, &facts, at, Happened::Job { status });
+        tell(tx, (job, &facts), at, Happened::Job { status });
     }
     Ok(())
 }
@@ -147,15 +148,16 @@ pub(crate) async fn tasks_moved(tx: &mut Tx, moved: Vec<Moved>, at: Timestamp) -
     for moved in moved {
         let facts = facts(tx, moved.job).await?;
         let Some(device) = names.get(&moved.device).filter(|_| tx.wanted(facts.account)) else { continue };
+        let job = moved.job;
         let what = moved.happened(device.clone());
-        tell(tx, &facts, at, what);
+        tell(tx, (job, &facts), at, what);
     }
     Ok(())
 }
 
-fn tell(tx: &mut Tx, facts: &JobFacts, at: Timestamp, what: Happened) {
+fn tell(tx: &mut Tx, (job_no, facts): (JobNo, &JobFacts), at: Timestamp, what: Happened) {
     let (product, job) = (facts.product.clone(), facts.id.clone());
-    tx.tell(Event { account: facts.account, product, job, at, what });
+    tx.tell(Event { account: facts.account, product, job, job_no, at, what });
 }
 
 /// What never changes of a job.

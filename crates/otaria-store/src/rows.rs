@@ -9,7 +9,7 @@ mod leases;
 mod tasks;
 
 pub(crate) use columns::{Column, Columns};
-pub(crate) use devices::{access_key, account, auth, device, module, module_column, product, version};
+pub(crate) use devices::{access_key, account, auth, device, module, module_column, product, seen, version};
 pub(crate) use firmwares::{asked_files, files, firmware, upload};
 pub(crate) use groups::{apply, apply_devices, apply_names, group, ota_module, refused_names};
 pub(crate) use jobs::{bulk, expansion, job, read_target, tags, target};

@@ -2,6 +2,7 @@
 
 mod access;
 mod broker_config;
+mod check_history;
 mod device;
 mod firmware;
 mod group;
@@ -56,6 +57,8 @@ enum Command {
         #[command(subcommand)]
         of: broker_config::BrokerConfigCommand,
     },
+    /// Judge what servers and devices wrote down
+    CheckHistory(check_history::CheckHistoryArgs),
     /// Products: kinds of devices
     Product(Operator<product::ProductCommand>),
     /// Devices of a product
@@ -104,6 +107,7 @@ impl Cli {
             Command::Demo(args) => return Box::pin(demo::run(args)).await,
             Command::Fleet(args) => Box::pin(fleet::run(args)).await?,
             Command::BrokerConfig { of } => broker_config::run(&of)?,
+            Command::CheckHistory(args) => return check_history::run(&args),
             Command::Product(of) => Box::pin(product::run(of.command, &of.link)).await?,
             Command::Device(of) => Box::pin(device::run(of.command, &of.link)).await?,
             Command::Group(of) => Box::pin(group::run(of.command, &of.link)).await?,
@@ -145,6 +149,8 @@ mod tests {
             "otaria fleet --names-file a.csv --product-key k --stay until-idle",
             "otaria fleet bench --devices 10 --jobs 1",
             "otaria broker-config mosquitto --devices a.csv --product-key k --broker mqtt://u:p@h --out d",
+            "otaria check-history history devices.ndjson --json --arrival-slack-ms 0",
+            "otaria check-history history devices.ndjson --keep-job 12 --out evidence",
             "otaria product create my_sensor --endpoint http://h:1",
             "otaria product --json list",
             "otaria device register --product k --count 5 --prefix sim- --out a.csv",
@@ -180,6 +186,8 @@ mod tests {
             "otaria device register --product k --count 5",
             "otaria firmware create --product k --version 2.0.0",
             "otaria group add g --product k",
+            "otaria check-history history",
+            "otaria check-history history devices.ndjson --keep-job 12",
         ] {
             assert!(!parses(line), "{line}");
         }

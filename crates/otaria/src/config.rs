@@ -13,10 +13,12 @@ use serde::Deserialize;
 
 mod broker;
 mod faces;
+mod history;
 
 pub(crate) use self::broker::{BrokerSection, BrokerUrl};
 use self::faces::loopback;
 pub(crate) use self::faces::{Face, HttpConfig, MqttConfig};
+use self::history::HistorySection;
 
 /// Everything that can be configured, as the file has it.
 #[derive(Clone, Debug, Deserialize)]
@@ -49,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) limits: LimitsConfig,
     /// How long things are kept.
     pub(crate) retention: RetentionConfig,
+    /// Where it is written down what the server decides.
+    pub(crate) history: HistorySection,
     /// What is told on standard error.
     pub(crate) log: LogConfig,
 }
@@ -161,6 +165,8 @@ impl Default for RedisSection {
 pub(crate) struct ObjectsConfig {
     /// A folder, or `s3://bucket/prefix`; `objects` in the data folder without it.
     pub(crate) url: Option<String>,
+    /// Whether platforms are told addresses of the bucket itself over gRPC, good for 15 minutes; devices never are.
+    pub(crate) presigned_downloads: bool,
 }
 
 /// What callers may ask for.
@@ -262,6 +268,7 @@ impl Default for Config {
             broker: BrokerSection::default(),
             limits: LimitsConfig::default(),
             retention: RetentionConfig::default(),
+            history: HistorySection::default(),
             log: LogConfig::default(),
         }
     }

@@ -53,8 +53,26 @@ pub(crate) enum Temper {
     Good,
     /// Reports step −1 at every attempt.
     Failing,
+    /// Fails the first time that it hears of a version, and updates the next time.
+    Flaky,
     /// Takes the notice and never answers.
     Silent,
+    /// Reports that it began, and never goes on.
+    Stalling,
+}
+
+impl Temper {
+    /// Reads the name that a file of names has for it.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        match name {
+            "good" => Some(Self::Good),
+            "failing" => Some(Self::Failing),
+            "flaky" => Some(Self::Flaky),
+            "silent" => Some(Self::Silent),
+            "stalling" => Some(Self::Stalling),
+            _ => None,
+        }
+    }
 }
 
 /// Who a device is.
@@ -86,7 +104,7 @@ pub(crate) struct Plan {
     pub(crate) version: String,
     pub(crate) seed: u64,
     /// Where everything is written down as it happens.
-    pub(crate) events: Option<Events>,
+    pub(crate) events: Events,
 }
 
 /// Devices at work. Dropping it disconnects them all.
@@ -110,7 +128,8 @@ impl Fleet {
             None => Dialer::plain(),
         });
         let names = devices.iter().map(|device| device.name.clone()).collect();
-        let recorder = Arc::new(Recorder::new(names, Stopwatch::start(), plan.events));
+        let recorder =
+            Arc::new(Recorder::new(plan.product_key.clone(), names, Stopwatch::start(), plan.events));
         let site = Arc::new(Site {
             product_key: plan.product_key,
             mqtt: plan.mqtt,

@@ -7,6 +7,7 @@ mod cron;
 mod folder;
 mod forms;
 mod gateway;
+mod history;
 mod inbox;
 mod loops;
 mod plant;
@@ -73,6 +74,10 @@ pub(crate) struct ServeArgs {
     /// Check the config, say what it means, and end.
     #[arg(long)]
     pub(crate) check_config: bool,
+    /// Folder in which everything that the server decides is written down, to be checked by `otaria check-history`
+    /// [default: none].
+    #[arg(long, env = "OTARIA_HISTORY", value_name = "DIR")]
+    pub(crate) history: Option<PathBuf>,
     /// Largest MaximumPerMinute that a job may ask for [default: 10000].
     #[arg(long, env = "OTARIA_MAXIMUM_PER_MINUTE_CEILING", value_name = "N|off")]
     pub(crate) maximum_per_minute_ceiling: Option<Ceiling>,
@@ -107,6 +112,7 @@ impl ServeArgs {
         config.redis.url = self.redis.clone().or(config.redis.url);
         config.broker.url = self.broker.clone().or(config.broker.url);
         config.objects.url = self.objects.clone().or(config.objects.url);
+        config.history.folder = self.history.clone().or(config.history.folder);
         config.master_key_file = self.master_key_file.clone().or(config.master_key_file);
         config.http.public_url = self.public_url.clone().or(config.http.public_url);
         let listeners = [

@@ -7,8 +7,10 @@
 
 mod connections;
 mod dispatch;
+mod history;
 mod ingest;
 mod mqtt;
+mod rows;
 
 use std::path::{Path, PathBuf};
 
@@ -25,8 +27,11 @@ pub(crate) enum BenchCommand {
     Ingest(ingest::IngestArgs),
     /// Memory for each connected device, plain and with TLS, spread over several gateways.
     Connections(connections::ConnectionsArgs),
-    /// Pushes a second without a limit, by the number of dispatchers, beside Mosquitto's fan-out.
+    /// Pushes a second without a limit, by the number of dispatchers, beside Mosquitto's fan-out to the same clients;
+    /// and what a push costs the database when a million and ten million tasks are open.
     Dispatch(dispatch::DispatchArgs),
+    /// What a server's history costs: the same jobs without one and with one, in turn.
+    History(history::HistoryArgs),
 }
 
 /// What all of them take.
@@ -75,6 +80,7 @@ pub(crate) fn run_command(command: BenchCommand) -> Result<bool> {
         BenchCommand::Ingest(args) => ingest::run(&root, &args)?,
         BenchCommand::Connections(args) => connections::run(&root, &args)?,
         BenchCommand::Dispatch(args) => dispatch::run(&root, &args)?,
+        BenchCommand::History(args) => history::run(&root, &args)?,
     };
     println!("{line}");
     Ok(true)

@@ -26,11 +26,13 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-pub(crate) use self::fleet::{Crew, Fleets};
+pub(crate) use self::fleet::{Crew, Fleets, Habits};
 use self::member::STATE;
 pub(crate) use self::member::{Addresses, Cluster, Role, Settings, Shape, Size};
-pub(crate) use self::operator::text;
-pub(crate) use self::pace::per_second;
+pub(crate) use self::net::{Networks, hub_name};
+pub(crate) use self::operator::{Operator, Refusal, text};
+pub(crate) use self::pace::{MINUTE_US, max_in_any, per_second};
+pub(crate) use self::record::{Event, Record, What};
 use self::trial::Load;
 use crate::clock::{Dice, now};
 use crate::repo;

@@ -1,14 +1,18 @@
 //! The project's own commands, run as `cargo xtask …`: `tidy` checks the rules of the house that no
 //! compiler checks, `test` runs everything that a change must pass, `conformance` runs the official SDKs
-//! against a server, `cluster` runs and hurts many processes at once, `bench` measures. It never knows what
-//! Otaria is made of: it uses the product by its command line and its wires, and depends on none of the other
-//! crates.
+//! against a server, `cluster` runs and hurts many processes at once, `chaos` does so in every way at drawn
+//! moments, `mutants` makes mistakes that a test has to notice, `fuzz` throws bytes at whatever reads them, `bench`
+//! measures. It never knows what Otaria is made of: it uses the product by its command line and its wires, and
+//! depends on none of the other crates.
 
 mod bench;
+mod chaos;
 mod clock;
 mod cluster;
 mod conformance;
 mod deploy;
+mod fuzz;
+mod mutants;
 mod process;
 mod repo;
 mod services;
@@ -42,7 +46,7 @@ enum Command {
     /// S3-compatible store of its own for the tests that need them; they are installed with apt-get, the store
     /// from PyPI, if they are missing. The last line is `N passed, N failed`.
     Test {
-        /// Also do the longer runs: more seeds, more kills (tests see OTARIA_TEST_FULL=1).
+        /// Also do the longer runs: more seeds, more kills (tests see OTARIA_TEST_FULL=1); then `mutants`.
         #[arg(long)]
         full: bool,
         /// Leave out the tests that need one of these; install and start nothing.
@@ -55,6 +59,10 @@ enum Command {
     /// Start, stop, show or hurt a cluster: several processes on PostgreSQL and Redis of their own.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Hurt a cluster and a single server in every way for some minutes, and judge what became of their work.
+    ///
+    /// What happens is drawn from a seed and printed first. The last line is one JSON object.
+    Chaos(chaos::ChaosArgs),
     /// Run the official SDKs, unmodified, against a server that is built here.
     ///
     /// Needs python3 with pip and, for the suites `node` and `docs`, npm; installs the SDKs under
@@ -68,6 +76,24 @@ enum Command {
     /// Needs python3 with pip, npm, and the rights to mount; installs its tools under target/deploy, and with
     /// apt-get Prometheus, PostgreSQL and Redis if they are missing. The last line is `N passed, N failed`.
     Deploy,
+    /// Throw bytes at everything that reads what strangers send, guided by the code they reach.
+    ///
+    /// Needs a C++ compiler, which is installed with apt-get if there is none. Fails at a finding, and says which
+    /// input it is and how to run it again.
+    Fuzz(fuzz::FuzzArgs),
+    /// Make small mistakes, one at a time, in the code that keeps the promises; a test has to notice each.
+    ///
+    /// The state machines, the pace, fair shares, draws, the gateway's door, leases and ownership, each with its own
+    /// tests. About 700 mistakes, a second or two for each: 20 minutes on two quiet cores. Installs cargo-mutants
+    /// under target/mutants. What no test can notice is excepted, with the reason why, in .cargo/mutants.toml.
+    Mutants {
+        /// Only files whose paths end like this: `pace.rs`, `task/state.rs`.
+        #[arg(long = "file")]
+        files: Vec<String>,
+        /// Print the counts as JSON on the last line.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -76,8 +102,11 @@ fn main() -> ExitCode {
         Command::Test { full, no_services } => test::run(full, !no_services),
         Command::Bench(command) => bench::run_command(command),
         Command::Cluster(command) => cluster::run_command(command),
+        Command::Chaos(args) => chaos::run_command(&args),
         Command::Conformance { suites } => conformance::run(&suites),
         Command::Deploy => deploy::run(),
+        Command::Mutants { files, json } => mutants::run(&files, json),
+        Command::Fuzz(args) => fuzz::run_command(&args),
     };
 
     match done {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use install::install;
+pub(crate) use install::{faketime, install};
 pub(crate) use mosquitto::Mosquitto;
 pub(crate) use moto::Moto;
 pub(crate) use postgres::Postgres;

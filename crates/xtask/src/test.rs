@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 
 use crate::clock::now;
 use crate::services::{Kind, Services};
-use crate::{repo, tidy};
+use crate::{chaos, mutants, repo, tidy};
 
 /// Seen by tests that can do a longer run: more seeds, more kills, larger lists.
 const FULL: &str = "OTARIA_TEST_FULL";
@@ -46,12 +46,19 @@ pub(crate) fn run(full: bool, with_services: bool) -> Result<bool> {
     let repeat = if with_services { "cargo xtask test" } else { "cargo xtask test --no-services" };
     let repeat = if full { format!("{repeat} --full") } else { repeat.to_owned() };
 
-    let ok = step("1/3 tidy: the rules of the house", "cargo xtask tidy", tidy::run)
-        && step("2/3 services", &repeat, || start(&root, with_services, &mut services))
-        && step(&format!("3/3 cargo {}", tests.join(" ")), &repeat, || {
+    let steps = if full { 5 } else { 3 };
+    let ok = step(&format!("1/{steps} tidy: the rules of the house"), "cargo xtask tidy", tidy::run)
+        && step(&format!("2/{steps} services"), &repeat, || start(&root, with_services, &mut services))
+        && step(&format!("3/{steps} cargo {}", tests.join(" ")), &repeat, || {
             run_tests(&root, &tests, full, services.as_mut(), &mut counts)
         });
     drop(services);
+    let ok = ok
+        && (!full
+            || (chaos(with_services)
+                && step("5/5 mutants: mistakes that a test has to notice", "cargo xtask mutants", || {
+                    mutants::run(&[], false)
+                })));
     if !ok && counts.failed == 0 {
         // A step that fails without a failed test (a rule, a build) counts as one failure.
         counts.failed = 1;
@@ -64,6 +71,15 @@ pub(crate) fn run(full: bool, with_services: bool) -> Result<bool> {
     }
     println!("{} passed, {} failed", counts.passed, counts.failed);
     Ok(ok)
+}
+
+/// A short chaos. It needs services of its own.
+fn chaos(with_services: bool) -> bool {
+    if !with_services {
+        println!("── 4/5 chaos is left out: it needs PostgreSQL and Redis\n");
+        return true;
+    }
+    step("4/5 chaos: real processes, hurt in every way", chaos::SHORT, chaos::run_short)
 }
 
 fn start(root: &Path, wanted: bool, services: &mut Option<Services>) -> Result<bool> {

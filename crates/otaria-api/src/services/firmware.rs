@@ -91,7 +91,7 @@ impl OtaFirmwareService for Firmware {
         request: Request<v1::QueryOtaFirmwareRequest>,
     ) -> Result<Response<v1::QueryOtaFirmwareResponse>, Status> {
         let (caller, now, request) = self.0.open(request)?;
-        let view = self.0.commands.query_firmware(&caller, now, &request.firmware_id).await;
+        let view = self.0.commands.query_firmware_directly(&caller, now, &request.firmware_id).await;
         let info = convert::info(view.map_err(status_of)?);
         Ok(Response::new(v1::QueryOtaFirmwareResponse { firmware_info: Some(info) }))
     }

@@ -187,6 +187,21 @@ mod tests {
         assert!(!fences.jobs.contains_key(&JobNo(1)));
     }
 
+    /// By whichever clock it was raised last: what was claimed until then may still be on its way.
+    #[test]
+    fn a_fence_that_is_raised_again_is_kept_from_the_latest_time_on() {
+        for raised in [[0, 30_000], [30_000, 0]] {
+            let mut fences = Fences::default();
+            for millis in raised {
+                fences.raise_job(JobNo(1), 3, at(millis));
+            }
+            fences.raise_job(JobNo(2), 1, at(89_999));
+            assert!(fences.jobs.contains_key(&JobNo(1)), "{raised:?}");
+            fences.raise_job(JobNo(2), 1, at(90_000));
+            assert!(!fences.jobs.contains_key(&JobNo(1)), "{raised:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_fence_never_falls(raises in prop::collection::vec((0_u8..20, 0_i64..1000), 1..20), fence in 0_u8..20) {
@@ -196,9 +211,13 @@ mod tests {
                 fences.raise_shard(Shard(3), i64::from(*to));
             }
             let highest = raises.iter().map(|(to, _)| *to).max().unwrap();
-            let stamp = Stamp { fence: u64::from(fence), epoch: i64::from(fence), ..stamp() };
-            let seen = fences.may_write(&stamp, Some(SESSION), at(200));
-            prop_assert_eq!(seen.is_ok(), fence >= highest);
+            // Each by itself: one of the two would hide what the other lets through.
+            let of_the_job = Stamp { fence: u64::from(fence), epoch: i64::MAX, ..stamp() };
+            let of_the_shard = Stamp { fence: u64::MAX, epoch: i64::from(fence), ..stamp() };
+            for stamp in [of_the_job, of_the_shard] {
+                let seen = fences.may_write(&stamp, Some(SESSION), at(200));
+                prop_assert_eq!(seen.is_ok(), fence >= highest, "{:?}", stamp);
+            }
         }
     }
 }

@@ -45,5 +45,11 @@ mod tests {
         assert_eq!(Arrival::of(first, None), Arrival::First);
         assert_eq!(Arrival::of(second, Some(first)), Arrival::Replaces(first));
         assert_eq!(Arrival::of(first, Some(second)), Arrival::Outdated);
+        assert_eq!(Arrival::of(first, Some(first)), Arrival::Outdated, "a login does not replace itself");
+    }
+    /// Log lines of two gateways are joined by it.
+    #[test]
+    fn a_login_is_shown_by_its_number() {
+        assert_eq!(SessionSeq(7).to_string(), "7");
     }
 }

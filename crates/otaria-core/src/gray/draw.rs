@@ -115,6 +115,7 @@ mod tests {
                 Err(wider) => draw = wider,
             }
             rounds += 1;
+            assert!(rounds < 20, "each is wider than the one before");
         }
     }
 
@@ -150,12 +151,30 @@ mod tests {
         assert_eq!(draw(Draw::new(JOB, 10, 1), &[]).0, None);
     }
 
+    /// As 1 % of 99 devices is.
+    #[test]
+    fn a_part_of_nobody_is_found_to_be_one() {
+        for count in [0, 10, 5_000] {
+            let devices: Vec<i64> = (0..count).collect();
+            assert_eq!(draw(Draw::new(JOB, devices.len() as u64, 0), &devices).0, None);
+        }
+    }
+
     #[test]
     fn a_window_without_any_width_is_widened() {
         let devices: Vec<i64> = (1..=100).collect();
         let (last, rounds) = draw(Draw::with_margin(JOB, 100, 50, 0), &devices);
         assert_eq!(last, sorted_out(&devices, 50));
         assert!((2..=3).contains(&rounds), "{rounds}");
+    }
+
+    /// A rank that is counted as below the window, and none of its devices, would be missing from the part.
+    #[test]
+    fn both_ends_of_the_window_are_kept() {
+        let place = Last::of(JOB, DeviceId(5));
+        let mut draw = Draw { window: (place.rank, place.rank), ..Draw::with_margin(JOB, 10, 5, 0) };
+        draw.add(DeviceId(5));
+        assert_eq!((draw.below, draw.kept), (0, vec![place]));
     }
 
     proptest! {

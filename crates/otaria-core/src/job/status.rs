@@ -138,6 +138,29 @@ mod tests {
         JobEvent::Reopened,
     ];
 
+    /// The whole table once more, as the store and every wire know it: a number, a name, whether the job has
+    /// ended, whether it takes devices, and where each event of [`EVENTS`] leads.
+    #[test]
+    fn statuses_are_what_store_and_wires_know() {
+        use JobStatus as S;
+        let (late, ended) = (Err(JobRefusal::OutOfOrder), Err(JobRefusal::Ended));
+        let [running, paused, done, gone] = [S::InProgress, S::Paused, S::Completed, S::Canceled].map(Ok);
+        let reopens = [ended, ended, ended, ended, ended, ended, running];
+        let table = [
+            (S::Planned, "PLANNED", false, false, [running, late, late, done, gone, late, late]),
+            (S::InProgress, "IN_PROGRESS", false, true, [late, paused, late, done, late, gone, late]),
+            (S::Paused, "PAUSED", false, true, [late, late, running, done, late, gone, late]),
+            (S::Completed, "COMPLETED", true, false, reopens),
+            (S::Canceled, "CANCELED", true, false, reopens),
+        ];
+        for (code, (status, name, is_ended, takes_devices, leads)) in (0..).zip(table) {
+            assert_eq!((status.as_str(), status.code(), S::from_code(code)), (name, code, Some(status)));
+            assert_eq!((status.is_ended(), status.takes_devices()), (is_ended, takes_devices), "{status:?}");
+            assert_eq!(EVENTS.map(|event| status.on(event)), leads, "{status:?}");
+        }
+        assert_eq!([-1, 5].map(S::from_code), [None; 2]);
+    }
+
     #[test]
     fn an_ended_job_only_reopens() {
         for status in JobStatus::ALL.into_iter().filter(|status| status.is_ended()) {

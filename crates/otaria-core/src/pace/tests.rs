@@ -240,6 +240,25 @@ fn a_change_of_rate_that_changes_the_size_of_emissions_makes_no_token_too_many()
     assert!(most <= limit && most >= 2_990, "{most}");
 }
 
+/// Seven notices of an emission of ten, written late and under a rate of ten a minute, would make that minute
+/// too full together with what follows them: found by chance, kept here.
+#[test]
+fn a_rate_that_falls_takes_back_what_is_left_of_an_emission() {
+    for late in [0, MAX_DELAY_MICROS] {
+        let mut pace = Pace::new(rate(10_000), 1, at(0));
+        assert_eq!(pace.take(at(0), 3, HORIZON_EMBEDDED).len(), 1);
+        assert!(pace.set_rate(rate(10), 2));
+        let mut seen = Vec::new();
+        for now in (0..2 * MINUTE).step_by(100_000) {
+            for Emission { date, tokens } in pace.take(at(now), 9, HORIZON_EMBEDDED) {
+                let late = if seen.is_empty() { late } else { 0 };
+                seen.push(Arrival { at: now.max(date.micros() + late), tokens, rate: 10 });
+            }
+        }
+        assert_eq!(worst_minute(&mut seen), (10, 10));
+    }
+}
+
 #[test]
 fn a_lifted_ceiling_gives_more_than_a_hundred_thousand_tokens_a_second() {
     let mut pace = Pace::new(rate(100_000_000), 1, at(0));
@@ -264,6 +283,7 @@ fn a_date_is_rounded_up_to_the_millisecond() {
     assert_eq!(at(1_000).ceil(), Timestamp::from_millis(1));
     assert_eq!(at(1_001).ceil(), Timestamp::from_millis(2));
     assert_eq!(at(-1_001).ceil(), Timestamp::from_millis(-1));
+    assert_eq!(Micros::from(Timestamp::from_millis(-3)), at(-3_000));
 }
 
 #[test]

@@ -106,6 +106,29 @@ pub const VECTORS: &[Vector] = &[
         ],
     },
     Vector {
+        name: "an emission is taken in pieces and never twice",
+        steps: &[
+            Step::New { now: 0, rate: 10_000, version: 1 },
+            Step::Take { now: 0, want: 3, horizon: 0, emissions: &[(0, 3)] },
+            Step::Take { now: 0, want: 4, horizon: 0, emissions: &[(0, 4)] },
+            Step::Take { now: 0, want: 9, horizon: CLUSTERED, emissions: &[(0, 3), (60_500, 6)] },
+            Step::Take { now: 60_500, want: 9, horizon: 0, emissions: &[(60_500, 4)] },
+        ],
+    },
+    Vector {
+        name: "what is left of an emission is lost when the rate changes",
+        steps: &[
+            Step::New { now: 0, rate: 10_000, version: 1 },
+            Step::Take { now: 0, want: 3, horizon: 0, emissions: &[(0, 3)] },
+            Step::Rate { rate: 10_000, version: 1, taken: false },
+            Step::Take { now: 0, want: 1, horizon: 0, emissions: &[(0, 1)] },
+            Step::Rate { rate: 10, version: 2, taken: true },
+            Step::Take { now: 0, want: 9, horizon: 0, emissions: &[] },
+            Step::Take { now: 6_110_499, want: 9, horizon: 0, emissions: &[] },
+            Step::Take { now: 6_110_500, want: 9, horizon: 0, emissions: &[(6_110_500, 1)] },
+        ],
+    },
+    Vector {
         name: "nothing is wanted, nothing is used",
         steps: &[
             Step::New { now: 0, rate: 10, version: 1 },

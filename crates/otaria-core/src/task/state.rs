@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::cause::{CancelCause, FailureCause};
 use super::{Ignored, Percent, TaskEvent, TaskPolicy, TaskStatus};
-use crate::ids::InformedVersion;
 use crate::time::{Timestamp, earliest};
 
 /// How long after its date a claimed notice may stay unwritten before it is delivered again.
@@ -462,11 +461,5 @@ impl Retry {
             Self::At(due) => Some(due),
             Self::None | Self::Wanted => None,
         }
-    }
-}
-
-impl PartialEq<InformedVersion> for crate::ids::Version {
-    fn eq(&self, other: &InformedVersion) -> bool {
-        self.as_str() == other.as_str()
     }
 }

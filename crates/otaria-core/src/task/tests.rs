@@ -5,6 +5,9 @@ use proptest::prelude::*;
 use super::state::{DELIVERY_DEADLINE, REPEAT_SPACING};
 use super::*;
 
+mod clocks;
+mod codes;
+
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1000)
 }

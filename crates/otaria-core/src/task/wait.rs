@@ -130,6 +130,28 @@ mod tests {
         assert_eq!(why(JobStatus::InProgress, true, true), Some(WaitReason::Pace));
     }
 
+    /// A job may run before its `ScheduleTime`: the loop that starts it reads another clock than who asks.
+    #[test]
+    fn a_schedule_that_has_not_come_is_the_reason_until_its_very_instant() {
+        let mut job = job(true);
+        job.schedule.start = Some(at(10));
+        let why = |now| wait_reason(&TaskState::Queued, JobStatus::InProgress, &job, true, at(now));
+        assert_eq!(
+            [9, 10, 11].map(why),
+            [WaitReason::Schedule, WaitReason::Pace, WaitReason::Pace].map(Some)
+        );
+    }
+
+    /// Operators filter by these names.
+    #[test]
+    fn reasons_keep_their_names() {
+        use WaitReason as W;
+        let reasons =
+            [W::Schedule, W::Offline, W::Pace, W::Confirmation, W::Retry, W::Pause, W::Request, W::Report];
+        let names = ["SCHEDULE", "OFFLINE", "PACE", "CONFIRMATION", "RETRY", "PAUSE", "REQUEST", "REPORT"];
+        assert_eq!(reasons.map(W::as_str), names);
+    }
+
     #[test]
     fn an_offered_task_waits_for_the_device_unless_a_notice_is_wanted_again() {
         let why = |delivery, retry| {

@@ -147,7 +147,8 @@ impl Commands {
     }
 
     /// Makes sure that account 1 has an active admin key: the chosen one (id and secret), or, when it has
-    /// none at all, a new one. Returns what it made, to be told once.
+    /// none at all, a new one. Returns what it made, to be told once: of several processes that begin at the
+    /// same moment one has something to tell.
     ///
     /// # Errors
     /// When a chosen key is no good, or exists with another secret or for something else.
@@ -163,8 +164,9 @@ impl Commands {
         if keys.iter().any(|key| key.active && key.role == Role::Admin) {
             return Ok(None);
         }
-        let made = self.make_key(DEFAULT_ACCOUNT, Role::Admin, now).await?;
-        Ok(Some((made.key.id, made.secret)))
+        let made = self.new_key(DEFAULT_ACCOUNT, Role::Admin, now)?;
+        let kept = self.deps().store.put_first_admin_key(&made.key).await?;
+        Ok(kept.then_some((made.key.id, made.secret)))
     }
 
     async fn ensure_chosen(
@@ -182,7 +184,8 @@ impl Commands {
         if self.has_chosen(&id, secret).await? {
             return Ok(None);
         }
-        let kept = self.keep_key(id.clone(), DEFAULT_ACCOUNT, Role::Admin, secret, now).await;
+        let key = self.sealed_key(id.clone(), DEFAULT_ACCOUNT, Role::Admin, secret, now);
+        let kept = self.keep_key(&key).await;
         // Of several processes that start at the same moment one makes the key.
         if kept.is_err() && self.has_chosen(&id, secret).await? {
             return Ok(None);
@@ -208,27 +211,36 @@ impl Commands {
         role: Role,
         now: Timestamp,
     ) -> Result<NewAccessKey, CommandError> {
+        let made = self.new_key(account, role, now)?;
+        self.keep_key(&made.key).await?;
+        Ok(made)
+    }
+
+    /// A key that nobody keeps yet.
+    fn new_key(&self, account: AccountNo, role: Role, now: Timestamp) -> Result<NewAccessKey, CommandError> {
         let id = key_id(&format!("{KEY_ID_PREFIX}{}", self.deps().ids.text(KEY_ID_CHARS)))?;
         let secret = self.deps().ids.text(SECRET_CHARS);
-        let key = self.keep_key(id, account, role, &secret, now).await?;
+        let key = self.sealed_key(id, account, role, &secret, now);
         Ok(NewAccessKey { key, secret })
     }
 
-    async fn keep_key(
+    fn sealed_key(
         &self,
         id: AccessKeyId,
         account: AccountNo,
         role: Role,
         secret: &str,
         now: Timestamp,
-    ) -> Result<AccessKey, CommandError> {
+    ) -> AccessKey {
         let sealed_secret = self.seal(&key_context(&id), secret.as_bytes());
-        let key = AccessKey { id, account, role, active: true, sealed_secret, created_at: now };
-        self.deps().store.put_access_key(&key).await.map_err(|error| match error {
+        AccessKey { id, account, role, active: true, sealed_secret, created_at: now }
+    }
+
+    async fn keep_key(&self, key: &AccessKey) -> Result<(), CommandError> {
+        self.deps().store.put_access_key(key).await.map_err(|error| match error {
             StoreError::NotFound { .. } => unknown_account(),
             other => other.into(),
-        })?;
-        Ok(key)
+        })
     }
 
     async fn known_key(&self, id: &str) -> Result<AccessKey, CommandError> {

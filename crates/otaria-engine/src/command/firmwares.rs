@@ -25,6 +25,9 @@ const ID_CHARS: usize = 22;
 /// How long a platform's download link answers.
 const LINK_LIFE: Duration = Duration::from_secs(3_600);
 
+/// And one of the store of objects itself, which nobody can take back: time to begin a download.
+const DIRECT_LINK_LIFE: Duration = Duration::from_secs(15 * 60);
+
 /// A firmware as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirmwareView {
@@ -127,6 +130,26 @@ impl Commands {
             format!("{}/d/{}", self.deps().download_base, sign(&self.deps().link_key, link))
         });
         Ok(FirmwareView { firmware, product_name, download_url })
+    }
+
+    /// The same, with the address of the store of objects itself where the server gives those out. For platforms
+    /// that log in, never for what a device is told.
+    ///
+    /// # Errors
+    /// As [`Commands::query_firmware`].
+    pub async fn query_firmware_directly(
+        &self,
+        caller: &Caller,
+        now: Timestamp,
+        id: &str,
+    ) -> Result<FirmwareView, CommandError> {
+        let mut view = self.query_firmware(caller, now, id).await?;
+        if let [file] = &view.firmware.files[..]
+            && let Some(url) = self.deps().objects.link(&file.object, DIRECT_LINK_LIFE).await?
+        {
+            view.download_url = Some(url);
+        }
+        Ok(view)
     }
 
     /// Firmware, newest first: made before `before`, then without the first `skip`, at most `limit`.

@@ -21,6 +21,7 @@ use crate::error::CommandError;
 use crate::expander;
 use crate::offers::link_end;
 use crate::shell::Shell;
+use crate::witness;
 
 /// Lines that a create call expands before it answers.
 const EXPANDED_AT_ONCE: u64 = 1_000;
@@ -160,7 +161,10 @@ impl Commands {
         }
         match self.deps().store.create_job(&job, now).await {
             Ok(CreatedJob::New(job)) => self.begin(*job, now).await,
-            Ok(CreatedJob::Before(job)) => Ok(answer(&job)),
+            Ok(CreatedJob::Before(known)) => {
+                witness::token(&known, &job);
+                Ok(answer(&known))
+            }
             Ok(CreatedJob::Nobody { matching }) => {
                 let rule = format!("comes to no device: {matching} match, and a part is rounded down");
                 Err(Refusal::invalid(Code::InvalidGrayPercent, "GrayPercent", rule).into())
@@ -173,7 +177,10 @@ impl Commands {
     async fn known_by_token(&self, job: &CreateJob) -> Result<Option<NewJobAnswer>, CommandError> {
         let Some(token) = &job.new.client_token else { return Ok(None) };
         match self.deps().store.job_by_token(job.account, token).await? {
-            Some((known, digest)) if digest == job.digest => Ok(Some(answer(&known))),
+            Some((known, digest)) if digest == job.digest => {
+                witness::token(&known, job);
+                Ok(Some(answer(&known)))
+            }
             Some(_) => Err(other_body()),
             None => Ok(None),
         }

@@ -16,6 +16,7 @@ use otaria_ports::store::{Job, JobTurn, Role, StoreError, Task, TaskChange};
 
 use super::{Caller, Commands};
 use crate::error::CommandError;
+use crate::witness;
 
 /// How often an order is decided anew when tasks or jobs move meanwhile.
 const TRIES: usize = 5;
@@ -181,7 +182,8 @@ impl Commands {
         let mut changes = Vec::with_capacity(tasks.len());
         for task in &tasks {
             // The caller looked at the status: the rules take the event, unless the job is gone.
-            let to = facts.get(&task.key.job).and_then(|facts| task.state.on(event, &facts.policy, now).ok());
+            let step = |facts| witness::step(&task.key, &task.state, event, facts, now).ok();
+            let to = facts.get(&task.key.job).and_then(|facts| step(facts));
             let to = to.ok_or(StoreError::Conflict { what: "task" })?;
             let (key, revision) = (task.key.clone(), task.revision);
             changes.push(TaskChange { key, revision, to, report: None, notices: 0, desc: None });

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use otaria_core::pace::PerMinute;
 use otaria_core::task::{TaskEvent, TaskKey, TaskState};
 use otaria_core::time::Timestamp;
+use otaria_core::witness::{Terms, pushed};
 use otaria_ports::pusher::Notice;
 use otaria_ports::store::{Task, TaskChange};
 
@@ -12,6 +14,7 @@ use crate::book::JobFacts;
 use crate::error::CommandError;
 use crate::ownership::Ownership;
 use crate::shell::Shell;
+use crate::witness;
 
 /// How long after its date a notice may still be written. With the last hop and the clocks' error it stays
 /// within the delay that the pace allows for.
@@ -19,9 +22,11 @@ const GRACE: Duration = Duration::from_millis(300);
 
 /// A claim to be committed, with everything its notice will need.
 pub(super) struct Claim {
+    before: (TaskState, u32),
     change: TaskChange,
     session: i64,
     not_before: Timestamp,
+    terms: Terms,
     facts: Arc<JobFacts>,
 }
 
@@ -31,7 +36,7 @@ impl Claim {
         task: Task,
         session: i64,
         facts: &Arc<JobFacts>,
-        date: Timestamp,
+        (date, rate): (Timestamp, PerMinute),
         now: Timestamp,
     ) -> Option<Self> {
         let finish = facts.job.new.schedule.finish;
@@ -39,15 +44,25 @@ impl Claim {
             return None;
         }
         let event = TaskEvent::Claimed { not_before: date };
-        let to = task.state.on(&event, &facts.policy, now).ok()?;
+        let to = witness::step(&task.key, &task.state, &event, facts, now).ok()?;
         let change =
             TaskChange { key: task.key, revision: task.revision, to, report: None, notices: 0, desc: None };
-        Some(Self { change, session, not_before: date, facts: Arc::clone(facts) })
+        let (before, terms) = ((task.state, task.notices), Terms { rate, schedule: facts.job.new.schedule });
+        Some(Self { before, change, session, not_before: date, terms, facts: Arc::clone(facts) })
     }
 
     /// The task.
     pub(super) fn key(&self) -> &TaskKey {
         &self.change.key
+    }
+
+    /// Looks once more at a committed claim.
+    fn witness(&self) {
+        let (state, notices) = &self.before;
+        let new = &self.facts.job.new;
+        if let Some(broken) = pushed(state, *notices, new.kind, &new.policy, &self.terms, self.not_before) {
+            witness::of_task(&self.change.key, &broken);
+        }
     }
 
     /// The notice of a committed claim; late is late: the lease's end and the job's finish bound it too.
@@ -71,6 +86,7 @@ impl Claim {
             fence: self.facts.job.fence,
             not_before: self.not_before,
             not_after,
+            terms: Some(self.terms),
             offer: shell.offers.of(&self.facts, now),
         })
     }
@@ -101,6 +117,7 @@ pub(super) async fn claim_and_send(
     let mut notices = Vec::with_capacity(claims.len());
     for (claim, written) in claims.into_iter().zip(written) {
         if written {
+            claim.witness();
             outcome.written.push((claim.change.key.clone(), claim.session));
             notices.extend(claim.notice(shell, owned, now));
         } else {

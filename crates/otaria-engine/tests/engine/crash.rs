@@ -218,8 +218,12 @@ fn two_notices_of_a_task_within_one_batch_of_outcomes_count_as_two() {
         .map(|wrote| Settled {
             key: key.clone(),
             attempt: wrote.attempt,
+            wire_id: wrote.wire_id,
+            shard: (key.device.shard(), 1),
+            fence: 0,
             outcome: Outcome::Written,
             at: wrote.at,
+            until: wrote.at,
         })
         .collect();
     run(inbox::settle(&world.process.shell, &settled, world.now)).unwrap();

@@ -95,7 +95,7 @@ impl Gateway {
                     version: notice.offer.version.to_string(),
                 });
             }
-            settled.push(Settled { key: notice.key.clone(), attempt: notice.attempt, outcome, at: now });
+            settled.push(Settled::of(notice, outcome, now, now));
             false
         });
         inner.now = now;

@@ -1,6 +1,7 @@
 //! The engine's loops in a small world: a store in memory, a gateway and devices that only pretend, and a
 //! clock that the test moves. No sockets, no disk, no sleeping; chance comes from a seed.
 
+mod alarms;
 mod attempts;
 mod auth;
 mod blocks;
@@ -26,6 +27,7 @@ mod parts;
 mod process;
 mod standing;
 mod stop;
+mod survey;
 mod update;
 mod walk;
 mod world;

@@ -1,12 +1,14 @@
 //! Several processes share the shards: fairly, with little movement, and never two at a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use otaria_core::ids::JobNo;
 use otaria_core::shard::{SHARDS, Shard};
 use otaria_core::time::Timestamp;
+use otaria_engine::Wake;
+use otaria_engine::ownership::{Owner, Ownership};
 use otaria_ports::events::NoEvents;
 use otaria_ports::ids::CountingIds;
 use otaria_ports::objects::MemoryObjects;
@@ -108,6 +110,7 @@ fn the_shards_of_a_process_that_leaves_are_taken_at_the_next_tick() {
     cluster.pass(12);
     let mut leaving = cluster.processes.remove(0);
     run(leaving.owner.leave()).unwrap();
+    assert!(leaving.owner.owned().shards.epochs.is_empty(), "it claims nothing any more");
     cluster.pass(1);
     assert_eq!(cluster.shares(), [SHARDS]);
 }
@@ -147,4 +150,141 @@ fn every_job_is_carried_by_one_process() {
         let carriers = cluster.processes.iter().filter(|process| process.owner.owned().carries(job));
         assert_eq!(carriers.count(), 1, "{job}");
     }
+}
+
+/// What the owner keeps back from a lease's end.
+const MARGIN: Duration = Duration::from_millis(100);
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// A process that believed longer than the store would write beside its follower.
+#[test]
+fn a_lease_is_believed_in_for_less_long_than_the_store_keeps_it() {
+    let mut cluster = Cluster::new();
+    cluster.join();
+    let owner = &mut cluster.processes[0].owner;
+    let Ownership { shards: first, until } = owner.owned().clone();
+    assert_eq!(until, cluster.now + LEASE - MARGIN, "after the start");
+
+    let renewed = cluster.now + Duration::from_secs(5);
+    run(owner.tick(renewed)).unwrap();
+    assert_eq!(*owner.owned(), Ownership { shards: first.clone(), until: renewed + LEASE - MARGIN });
+
+    let rejoined = renewed + LEASE;
+    run(owner.tick(rejoined)).unwrap();
+    let Ownership { shards: second, until } = owner.owned().clone();
+    assert_eq!(until, rejoined + LEASE - MARGIN, "after it ran out");
+    assert!(second.member > first.member);
+    assert_eq!(second.epochs.len(), SHARDS);
+    assert!(second.epochs.iter().all(|(shard, epoch)| *epoch > first.epochs[shard]));
+}
+
+/// One renewal may fail, and four more, before a lease ends.
+#[test]
+fn a_lease_is_renewed_every_second_or_six_times_while_it_lasts() {
+    let mut cluster = Cluster::new();
+    cluster.join();
+    let process = &mut cluster.processes[0];
+    let next = run(process.owner.tick(cluster.now)).unwrap();
+    assert_eq!(next, Wake::At(cluster.now + ms(1_000)), "of fifteen seconds");
+
+    let ttl = Duration::from_secs(3);
+    let member = run(cluster.store.join(cluster.now, ttl)).unwrap();
+    let short = Owner::begin(Arc::clone(&process.shell), member, ttl, false, cluster.now);
+    let mut short = run(short).unwrap();
+    assert_eq!(run(short.tick(cluster.now)).unwrap(), Wake::At(cluster.now + ms(500)));
+}
+
+/// Notices claimed under a shard are written, or too late, before another may claim for its devices.
+#[test]
+fn a_shard_is_handed_over_when_nothing_of_its_old_owner_is_under_way() {
+    let mut cluster = Cluster::new();
+    cluster.join();
+    cluster.join();
+    let at = |millis| cluster.now + ms(millis);
+    let [old, new] = &mut cluster.processes[..] else { panic!() };
+    let owned = |process: &Process| process.owner.owned().shards.epochs.len();
+
+    run(old.owner.tick(at(0))).unwrap();
+    assert_eq!(owned(old), SHARDS - 32, "a few at a time");
+    run(old.owner.tick(at(799))).unwrap();
+    run(new.owner.tick(at(799))).unwrap();
+    assert_eq!((owned(old), owned(new)), (SHARDS - 64, 0));
+    run(old.owner.tick(at(800))).unwrap();
+    run(new.owner.tick(at(800))).unwrap();
+    assert_eq!((owned(old), owned(new)), (SHARDS - 96, 32));
+    run(old.owner.tick(at(1_000))).unwrap();
+    run(new.owner.tick(at(1_000))).unwrap();
+    assert_eq!((owned(old), owned(new)), (SHARDS / 2, 32), "the second ones are not through yet");
+}
+
+/// What is being handed over still counts: taking others meanwhile would be too much.
+#[test]
+fn nobody_takes_more_than_its_share_while_it_hands_over() {
+    let mut cluster = Cluster::new();
+    cluster.join();
+    cluster.join();
+    cluster.pass(12);
+    cluster.join();
+    let now = cluster.now;
+    let [first, second, _] = &mut cluster.processes[..] else { panic!() };
+    let owned = |process: &Process| process.owner.owned().shards.epochs.len();
+
+    run(first.owner.tick(now)).unwrap();
+    assert_eq!(owned(first), 96);
+    run(second.owner.leave()).unwrap();
+    run(first.owner.tick(now + ms(100))).unwrap();
+    assert_eq!(owned(first), 96, "with 32 on their way it has its half");
+    run(first.owner.tick(now + ms(800))).unwrap();
+    assert_eq!(owned(first), 128);
+}
+
+/// The embedded server holds its folder's lock: after a crash it need not wait for its own old lease.
+#[test]
+fn who_is_alone_takes_everything_at_once() {
+    let mut cluster = Cluster::new();
+    cluster.join();
+    let before = cluster.processes.remove(0).owner.owned().shards.clone();
+    let (ids, pusher) = (Arc::new(CountingIds::default()), Arc::new(KeptPusher::default()));
+    let process = Process::start(&cluster.store, &MemoryObjects::default(), &ids, pusher, true, cluster.now);
+    let owned = process.owner.owned().shards.clone();
+    assert_eq!(owned.epochs.len(), SHARDS);
+    assert!(owned.epochs.iter().all(|(shard, epoch)| *epoch > before.epochs[shard]));
+    assert!(!run(cluster.store.renew(before.member, cluster.now, LEASE)).unwrap(), "it is gone for good");
+
+    // Also beside a member that nobody told it of.
+    cluster.processes.push(process);
+    cluster.join();
+    cluster.pass(2);
+    assert_eq!(cluster.shares(), [SHARDS, 0]);
+}
+
+/// From then on nothing of an earlier owner is written, so the new one may claim.
+#[test]
+fn gateways_are_told_of_an_epoch_before_the_shard_counts_as_owned() {
+    let mut cluster = Cluster::new();
+    cluster.join();
+    let (ids, pusher) = (Arc::new(CountingIds::default()), Arc::new(KeptPusher::default()));
+    cluster.now = cluster.now + LEASE;
+    let objects = MemoryObjects::default();
+    let process = Process::start(&cluster.store, &objects, &ids, pusher.clone(), false, cluster.now);
+    let told: BTreeMap<Shard, i64> = pusher.epochs.lock().unwrap().iter().copied().collect();
+    assert_eq!(told, process.owner.owned().shards.epochs);
+    assert!(told.len() == SHARDS && told.values().all(|epoch| *epoch == 2), "a first owner was before");
+}
+
+/// What it was about to hand over was lost with it, and is nobody's.
+#[test]
+fn who_joins_anew_hands_nothing_over_from_before() {
+    let mut cluster = Cluster::new();
+    cluster.join();
+    cluster.join();
+    let first = &mut cluster.processes[0];
+    run(first.owner.tick(cluster.now)).unwrap();
+    let member = first.owner.owned().shards.member;
+    run(cluster.store.leave(member)).unwrap();
+    run(first.owner.tick(cluster.now + ms(100))).unwrap();
+    assert_eq!(first.owner.owned().shards.epochs.len(), SHARDS / 2);
 }

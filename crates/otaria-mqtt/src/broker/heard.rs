@@ -56,11 +56,28 @@ impl Heard {
         Some(Known { device, session: contact.session, n: contact.reports })
     }
 
-    /// Begins a session.
+    /// Begins a session, unless a later one began meanwhile.
     pub(super) fn enter(&self, device: DeviceId, names: Names, session: SessionSeq, now: Timestamp) {
+        self.put(device, Contact { session, names, reports: 0, began: now, last: now });
+    }
+
+    /// Begins a session for a device that another bridge heard, at `last`. It may have come back since: the next
+    /// version that it informs begins a session of its own.
+    pub(super) fn inherit(&self, device: DeviceId, names: Names, session: SessionSeq, last: Timestamp) {
+        self.put(device, Contact { session, names, reports: 0, began: Timestamp::EPOCH, last });
+    }
+
+    fn put(&self, device: DeviceId, mut contact: Contact) {
         let mut inner = self.0.lock();
-        inner.by_name.insert(names.clone(), device);
-        inner.devices.insert(device, Contact { session, names, reports: 0, began: now, last: now });
+        if let Some(present) = inner.devices.get(&device) {
+            if present.session > contact.session {
+                return;
+            }
+            // What it said meanwhile was said.
+            contact.last = contact.last.max(present.last);
+        }
+        inner.by_name.insert(contact.names.clone(), device);
+        inner.devices.insert(device, contact);
     }
 
     pub(super) fn session(&self, device: DeviceId) -> Option<SessionSeq> {
@@ -116,5 +133,23 @@ mod tests {
         assert_eq!(heard.leave_since(at(99)), []);
         assert_eq!(heard.leave_since(at(100)), [(device, SessionSeq(7))]);
         assert_eq!(heard.word(&names, false, at(101)), None);
+    }
+
+    #[test]
+    fn who_is_inherited_is_silent_since_its_last_word_and_comes_back_with_its_next_version() {
+        let (heard, device) = (Heard::default(), DeviceId::new(Shard(1), 1));
+        let names = (ProductKey::parse("a1product").unwrap(), DeviceName::parse("dev_1").unwrap());
+        let at = |seconds: u64| Timestamp::EPOCH + Duration::from_secs(seconds);
+        heard.inherit(device, names.clone(), SessionSeq(7), at(1_000));
+        assert_eq!(heard.session(device), Some(SessionSeq(7)));
+        assert_eq!(heard.word(&names, true, at(1_030)), None, "it came back");
+        heard.enter(device, names.clone(), SessionSeq(9), at(1_030));
+        heard.inherit(device, names.clone(), SessionSeq(8), at(1_000));
+        assert_eq!(heard.session(device), Some(SessionSeq(9)), "a later one stays");
+        assert_eq!(heard.leave_since(at(1_029)), []);
+
+        heard.inherit(device, names, SessionSeq(10), at(1_000));
+        assert_eq!(heard.leave_since(at(1_029)), [], "what it said meanwhile was said");
+        assert_eq!(heard.leave_since(at(1_030)), [(device, SessionSeq(10))]);
     }
 }

@@ -29,6 +29,7 @@ use super::line::{self, Turn};
 use crate::held::Held;
 use crate::meters::{Meters, NoticeFate};
 use crate::notice::{self, Written};
+use crate::witness::Witness;
 
 /// Batches that may wait to be taken; then `send` waits.
 const QUEUE: usize = 64;
@@ -45,6 +46,7 @@ pub struct BrokerPusher {
     pub(super) meters: Meters,
     clock: Arc<dyn Clock>,
     fences: RwLock<Fences>,
+    witness: Witness,
     queue: mpsc::Sender<Vec<Notice>>,
     taken: Mutex<Option<mpsc::Receiver<Vec<Notice>>>>,
     line: Mutex<Option<AsyncClient>>,
@@ -72,6 +74,7 @@ impl BrokerPusher {
             meters: Meters::new(),
             clock,
             fences: RwLock::default(),
+            witness: Witness::default(),
             queue,
             taken: Mutex::new(Some(taken)),
             line: Mutex::default(),
@@ -148,7 +151,11 @@ impl Pusher for BrokerPusher {
 
     async fn fence(&self, job: JobNo, fence: u64) -> Result<(), Unavailable> {
         let now = self.clock.now();
-        self.refuse(|fences| fences.raise_job(job, fence, now)).await
+        let raise = |fences: &mut Fences| {
+            fences.raise_job(job, fence, now);
+            self.witness.fence_raised(job, fence, now);
+        };
+        self.refuse(raise).await
     }
 
     async fn close(&self, device: DeviceId) -> Result<(), Unavailable> {
@@ -161,7 +168,11 @@ impl Pusher for BrokerPusher {
     }
 
     async fn epoch(&self, shard: Shard, epoch: i64) -> Result<(), Unavailable> {
-        self.refuse(|fences| fences.raise_shard(shard, epoch)).await
+        let raise = |fences: &mut Fences| {
+            fences.raise_shard(shard, epoch);
+            self.witness.epoch_raised(shard, epoch);
+        };
+        self.refuse(raise).await
     }
 }
 
@@ -283,7 +294,10 @@ impl Run {
         };
 
         let fences = self.pusher.fences.read();
-        let now = self.pusher.clock.now();
+        let Some(now) = self.pusher.clock.judge() else {
+            // Nobody can tell whether it is late; it is delivered again when its deadline passes.
+            return (Verdict::Settle(NoticeFate::NoClock), self.pusher.clock.now());
+        };
         let verdict = match fences.may_write(&stamp, self.pusher.heard.session(device), now) {
             Ok(()) => self.hand_over(device, payload, now),
             Err(Refusal::TooEarly) => Verdict::LookAgain(notice.not_before),
@@ -292,6 +306,10 @@ impl Run {
             Err(Refusal::Fenced) => Verdict::Settle(NoticeFate::Fenced),
             Err(Refusal::Gone) => Verdict::Settle(NoticeFate::Gone),
         };
+        if matches!(verdict, Verdict::HandedOver) {
+            // What the broker does with it is beyond sight.
+            self.pusher.witness.wrote(notice, &stamp, device, now);
+        }
         drop(fences);
         (verdict, now)
     }
@@ -313,11 +331,7 @@ impl Run {
     fn settle(&self, notice: &Notice, fate: NoticeFate, at: Timestamp) {
         self.pusher.meters.notices.count(fate);
         // Fails only when the bridge is ending; an unsettled notice falls due by itself.
-        let _ = self.outcomes.send(Settled {
-            key: notice.key.clone(),
-            attempt: notice.attempt,
-            outcome: fate.outcome(),
-            at,
-        });
+        let until = self.pusher.clock.now();
+        let _ = self.outcomes.send(Settled::of(notice, fate.outcome(), at, until));
     }
 }

@@ -53,7 +53,7 @@ fn topic(event: &Event) -> String {
 fn payload(event: &Event) -> Vec<u8> {
     let (product_key, job_id, utc) = (event.product.as_str(), event.job.as_str(), event.at.millis());
     let json = match &event.what {
-        Happened::Task { device, previous, status, attempt, percent, revision, desc } => {
+        Happened::Task { device, device_id: _, previous, status, attempt, percent, revision, desc } => {
             serde_json::to_vec(&TaskEvent {
                 job_id,
                 device_name: device.as_str(),
@@ -106,7 +106,7 @@ impl Message {
 
 #[cfg(test)]
 mod tests {
-    use otaria_core::ids::{AccountNo, DeviceName, JobId};
+    use otaria_core::ids::{AccountNo, DeviceId, DeviceName, JobId, JobNo};
     use otaria_core::task::TaskStatus;
     use otaria_core::time::Timestamp;
 
@@ -118,9 +118,11 @@ mod tests {
             account: AccountNo(1),
             product: ProductKey::parse("a1").unwrap(),
             job: JobId::parse("j1").unwrap(),
+            job_no: JobNo(1),
             at: Timestamp::from_millis(5),
             what: Happened::Task {
                 device: DeviceName::parse("dev_0001").unwrap(),
+                device_id: DeviceId(1),
                 previous: Some(TaskStatus::Queued),
                 status: TaskStatus::Notified,
                 attempt: 1,

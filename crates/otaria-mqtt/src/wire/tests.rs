@@ -45,6 +45,30 @@ fn a_filter_that_is_none_is_refused_and_not_malformed() {
 }
 
 #[test]
+fn a_wildcard_that_does_not_stand_alone_makes_no_filter() {
+    for filter in [&b"/sys/a/b/+x"[..], b"/sys/a/b/x+", b"/sys/a/b/x#"] {
+        let filters = [&[0, u8::try_from(filter.len()).unwrap()][..], filter, &[1]].concat();
+        let v4 = [&[0x82, 2 + u8::try_from(filters.len()).unwrap(), 0, 7][..], &filters].concat();
+        let v5 = [&[0x82, 3 + u8::try_from(filters.len()).unwrap(), 0, 7, 0][..], &filters].concat();
+        assert!(matches!(Wire::V4.decode(&v4), Ok(Inbound::OddSubscribe { pkid: 7, filters: 1 })));
+        assert!(matches!(Wire::V5.decode(&v5), Ok(Inbound::OddSubscribe { pkid: 7, filters: 1 })));
+    }
+}
+
+#[test]
+fn nothing_follows_the_last_field_of_a_connect() {
+    for (version, properties) in [(4, &[][..]), (5, &[0][..])] {
+        let body = [&[0, 4][..], b"MQTT", &[version, 2, 0, 60], properties, &[0, 1, b'c']].concat();
+        let packet = |more: &[u8]| {
+            let length = u8::try_from(body.len() + more.len()).unwrap();
+            [&[0x10, length][..], &body, more].concat()
+        };
+        assert_eq!(hello(&packet(&[])).unwrap().unwrap().client_id, "c");
+        assert_eq!(hello(&packet(&[0, 1, b'u'])).unwrap_err(), Malformed);
+    }
+}
+
+#[test]
 fn a_suback_has_an_answer_for_each_filter_and_its_right_length() {
     use SubscribeAnswer::{Granted, Refused};
     let answers = [Granted(Delivery::AtMostOnce), Granted(Delivery::AtLeastOnce), Refused];

@@ -12,6 +12,7 @@ use super::{ConnectAnswer, Hello, Inbound, Malformed, Publication, SubscribeAnsw
 pub(super) fn hello(packet: &[u8]) -> Result<Hello, Malformed> {
     let mut offset = super::body_start(packet);
     let connect = Connect::decode(packet, &mut offset)?;
+    super::at_end(packet, offset)?;
     Ok(Hello {
         wire: Wire::V4,
         client_id: connect.client_id.to_string(),
@@ -38,7 +39,7 @@ pub(super) fn decode(packet: &[u8]) -> Result<Inbound, Malformed> {
                 Err(error) => return super::odd_subscribe(body, body.get(2..).ok_or(Malformed)?, &error),
             };
             let filters = subscribe.topics.iter().map(|(filter, qos)| (filter.to_string(), delivery(*qos)));
-            Ok(Inbound::Subscribe { pkid: subscribe.pid.value(), filters: filters.collect() })
+            Ok(super::subscribe(subscribe.pid.value(), filters.collect()))
         }
         PacketType::Unsubscribe => {
             let unsubscribe = Unsubscribe::decode(packet, &mut offset, header)?;

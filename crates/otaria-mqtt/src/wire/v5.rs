@@ -25,6 +25,7 @@ pub(super) fn hello(packet: &[u8]) -> Result<Hello, Malformed> {
     let header = Header::decode(packet)?;
     let mut offset = super::body_start(packet);
     let connect = Connect::decode(packet, &mut offset, header)?;
+    super::at_end(packet, offset)?;
     Ok(Hello {
         wire: Wire::V5,
         client_id: connect.client_id.to_string(),
@@ -55,7 +56,7 @@ pub(super) fn decode(packet: &[u8]) -> Result<Inbound, Malformed> {
             };
             let filters = subscribe.topics.iter();
             let filters = filters.map(|(filter, wish)| (filter.to_string(), delivery(wish.max_qos)));
-            Ok(Inbound::Subscribe { pkid: subscribe.pid.value(), filters: filters.collect() })
+            Ok(super::subscribe(subscribe.pid.value(), filters.collect()))
         }
         PacketType::Unsubscribe => {
             let unsubscribe = Unsubscribe::decode(packet, &mut offset, header)?;

@@ -12,7 +12,7 @@ use otaria_core::shard::Shard;
 use otaria_core::task::Said;
 use otaria_core::time::Timestamp;
 use otaria_mqtt::{BrokerConfig, BrokerPorts, BrokerPusher, serve_broker};
-use otaria_ports::auth::{DeviceCredential, FixedAuth};
+use otaria_ports::auth::{DeviceCredential, FixedAuth, SeenDevice};
 use otaria_ports::clock::Clock;
 use otaria_ports::inbox::{Fetched, KeptInbox};
 use otaria_ports::presence::{LocalPresence, Presence};
@@ -83,6 +83,15 @@ impl Bridge {
     }
 
     async fn with(product: &'static str, change: impl FnOnce(&mut BrokerConfig)) -> Self {
+        Self::after(product, &[], change).await
+    }
+
+    /// A bridge that begins after another one, which heard these devices when their sessions began.
+    async fn after(
+        product: &'static str,
+        before: &[(i64, Duration)],
+        change: impl FnOnce(&mut BrokerConfig),
+    ) -> Self {
         let key = ProductKey::parse(product).unwrap();
         let devices = (1..=9).map(|n| {
             let credential = DeviceCredential {
@@ -93,7 +102,13 @@ impl Bridge {
             };
             ((key.clone(), DeviceName::parse(&name(n)).unwrap()), credential)
         });
-        let auth = FixedAuth { devices: devices.collect(), ..FixedAuth::default() };
+        let seen = before.iter().map(|(n, ago)| SeenDevice {
+            device: device(*n),
+            product_key: key.clone(),
+            name: DeviceName::parse(&name(*n)).unwrap(),
+            at: HostClock.now() - *ago,
+        });
+        let auth = FixedAuth { devices: devices.collect(), seen: seen.collect(), ..FixedAuth::default() };
         let line = Line::start().await;
         let mut config = BrokerConfig::new("127.0.0.1", line.address.port());
         // A name that no earlier run had: the broker remembers.
@@ -173,6 +188,7 @@ impl Bridge {
             fence: 1,
             not_before: now,
             not_after: now + Duration::from_secs(10),
+            terms: None,
             offer: offer(),
         }
     }
@@ -351,4 +367,40 @@ async fn a_stop_settles_what_waits_and_forgets_everybody() {
     let outcomes = bridge.inbox.outcomes.lock().unwrap().clone();
     assert_eq!(outcomes.iter().map(|settled| settled.outcome).collect::<Vec<_>>(), [Outcome::Gone]);
     assert_eq!(bridge.session(1).await, None);
+}
+
+#[tokio::test]
+#[ignore = "needs Mosquitto: cargo xtask test runs it"]
+async fn a_bridge_reaches_who_was_heard_by_the_one_before_and_says_nothing() {
+    let ago = Duration::from_secs;
+    // The third one was silent for too long.
+    let before = [(1, ago(10)), (2, ago(28)), (3, ago(40))];
+    let bridge = Bridge::after("b7", &before, |config| config.silence = ago(30)).await;
+    let mut idle = bridge.silent(1).await;
+    let (_second, _third) = (bridge.silent(2).await, bridge.silent(3).await);
+    for _ in 0..100 {
+        if bridge.session(1).await.is_some() && bridge.session(2).await.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let session = bridge.session(1).await.expect("it was there before");
+    assert_eq!(bridge.session(3).await, None);
+    bridge.pusher.send(vec![bridge.notice(1, session)]).await.unwrap();
+    assert_eq!(bridge.outcomes(1).await[0].outcome, Outcome::Written);
+    assert_eq!(idle.json().await["id"], 77);
+
+    // It informs a version: perhaps it missed something, so a new session begins.
+    bridge.inform(&idle, 1, "1.0.0").await;
+    eventually(|| bridge.versions().contains(&"1.0.0".to_owned()).then_some(())).await;
+    assert!(bridge.session(1).await.unwrap() > session);
+    // Silence counts from when it was heard by the other bridge.
+    for _ in 0..80 {
+        if bridge.session(2).await.is_none() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(bridge.session(2).await, None);
+    assert!(bridge.session(1).await.is_some());
 }

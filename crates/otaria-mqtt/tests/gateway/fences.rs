@@ -1,10 +1,11 @@
 //! Notices that must not be written are not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use otaria_core::ids::JobNo;
 use otaria_core::shard::Shard;
-use otaria_ports::clock::Clock;
+use otaria_ports::clock::{Clock, ManualClock};
 use otaria_ports::pusher::{Notice, Outcome, Pusher};
 
 use crate::client::Client;
@@ -31,6 +32,24 @@ async fn a_late_a_stale_and_a_fenced_notice_are_not_written() {
     fenced.fence = 5;
     world.pusher.send(vec![fenced]).await.unwrap();
     client.publish().await;
+}
+
+#[tokio::test]
+async fn without_a_clock_nothing_is_written() {
+    let clock = Arc::new(ManualClock::at(HostClock.now()));
+    let world = World::by(clock.clone(), |_| {});
+    let mut client = Client::device(world.plain, 1).await;
+    let good = world.notice(1).await;
+    clock.set(good.not_before);
+    clock.lose(true);
+    // As much in time as can be, as far as this clock shows.
+    world.pusher.send(vec![good.clone()]).await.unwrap();
+    assert_eq!(world.outcomes(1).await, [Outcome::Stale]);
+    assert!(client.hears_nothing().await);
+    clock.lose(false);
+    world.pusher.send(vec![good]).await.unwrap();
+    client.publish().await;
+    assert_eq!(world.outcomes(2).await, [Outcome::Stale, Outcome::Written]);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Platform clients and the feed of events.
 
-use otaria_core::ids::{AccountNo, DeviceName, JobId, ProductKey};
+use otaria_core::ids::{AccountNo, DeviceId, DeviceName, JobId, JobNo, ProductKey};
 use otaria_core::job::JobStatus;
 use otaria_core::task::TaskStatus;
 use otaria_core::time::Timestamp;
@@ -25,12 +25,14 @@ async fn platform(world: &World, client_id: &str) -> Client {
 
 fn event(job: &str, what: Happened) -> Event {
     let product = ProductKey::parse(PRODUCT).unwrap();
-    Event { account: ACCOUNT, product, job: JobId::parse(job).unwrap(), at: Timestamp::from_millis(9), what }
+    let (job, at) = (JobId::parse(job).unwrap(), Timestamp::from_millis(9));
+    Event { account: ACCOUNT, product, job, job_no: JobNo(1), at, what }
 }
 
 fn task(job: &str, n: i64, revision: i64) -> Event {
     let what = Happened::Task {
         device: DeviceName::parse(&crate::world::name(n)).unwrap(),
+        device_id: DeviceId(n),
         previous: Some(TaskStatus::InProgress),
         status: TaskStatus::InProgress,
         attempt: 1,

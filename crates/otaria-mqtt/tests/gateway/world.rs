@@ -75,6 +75,7 @@ fn auth() -> FixedAuth {
         devices: devices.collect(),
         platforms: HashMap::from([key(KEY, ACCOUNT), key(OTHER_KEY, AccountNo(2))]),
         products: HashMap::from([(product, ACCOUNT), (foreign, AccountNo(2))]),
+        seen: Vec::new(),
     }
 }
 
@@ -84,9 +85,12 @@ impl World {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut GatewayConfig)) -> Self {
+        Self::by(Arc::new(HostClock), change)
+    }
+
+    pub(crate) fn by(clock: Arc<dyn Clock>, change: impl FnOnce(&mut GatewayConfig)) -> Self {
         let inbox = Arc::new(KeptInbox::default());
         let presence = Arc::new(LocalPresence::new(1, Arc::default()));
-        let clock = Arc::new(HostClock);
         let pusher = NoticePusher::new(clock.clone());
         let feed = EventFeed::start();
         let ports = Ports {
@@ -144,6 +148,7 @@ impl World {
             fence: 1,
             not_before: now,
             not_after: now + Duration::from_secs(10),
+            terms: None,
             offer: offer(),
         }
     }

@@ -71,6 +71,33 @@ async fn got(objects: &S3Objects, key: &str, range: Range<u64>) -> Vec<u8> {
 
 #[tokio::test]
 #[ignore = "needs an S3-compatible server: cargo xtask test runs it"]
+async fn whoever_knows_a_link_reads_that_object_from_the_store_for_so_long() {
+    let bucket = Bucket::new("links").await;
+    let objects = bucket.objects("/otaria/one");
+    let bytes = numbers(300_000);
+    put(&objects, "packages/a", &bytes, 300_000).await;
+    assert_eq!(
+        objects.link("packages/a", Duration::from_secs(900)).await.unwrap(),
+        None,
+        "none unless wanted"
+    );
+
+    let objects = objects.with_links(true);
+    let link = objects.link("packages/a", Duration::from_secs(900)).await.unwrap().unwrap();
+    let (address, query) = link.split_once('?').unwrap();
+    assert_eq!(address, bucket.url("/otaria/one/packages/a"));
+    let said: Vec<&str> = query.split('&').collect();
+    assert!(said.contains(&"X-Amz-Expires=900"), "{link}");
+    assert!(said.iter().any(|pair| pair.starts_with("X-Amz-Signature=")), "{link}");
+    // This server looks neither at the signature nor at the time.
+    let answer = reqwest::get(&link).await.unwrap();
+    assert_eq!(answer.bytes().await.unwrap(), bytes);
+    // A key that is none leads nowhere.
+    assert_eq!(objects.link("../a", Duration::from_secs(900)).await.unwrap(), None);
+}
+
+#[tokio::test]
+#[ignore = "needs an S3-compatible server: cargo xtask test runs it"]
 async fn a_bucket_keeps_the_contract() {
     let bucket = Bucket::new("contract").await;
     for prefix in ["", "/otaria/one"] {

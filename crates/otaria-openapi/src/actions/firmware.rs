@@ -8,11 +8,17 @@ use super::{Call, Done};
 use crate::envelope::Fields;
 use crate::instant::utc;
 use crate::paging::Paging;
-use crate::params::Entry;
+use crate::params::{Entry, Params};
 
 pub(super) async fn create(call: &Call<'_>) -> Done {
-    let params = &call.params;
-    let params = FirmwareParams {
+    let params = firmware_params(&call.params)?;
+    let made = call.commands().create_firmware(&call.caller, call.now, &params).await?;
+    let data = Fields::new().with("FirmwareId", made.id.as_str()).with("UtcCreate", utc(made.created_at));
+    Ok(Fields::new().with("Data", data))
+}
+
+pub(crate) fn firmware_params(params: &Params) -> Result<FirmwareParams, Refusal> {
+    Ok(FirmwareParams {
         product_key: params.owned("ProductKey"),
         firmware_name: params.owned("FirmwareName"),
         dest_version: params.owned("DestVersion"),
@@ -27,10 +33,7 @@ pub(super) async fn create(call: &Call<'_>) -> Done {
         sign_method: params.owned("SignMethod"),
         need_to_verify: params.flag("NeedToVerify")?,
         udi: params.owned("Udi"),
-    };
-    let made = call.commands().create_firmware(&call.caller, call.now, &params).await?;
-    let data = Fields::new().with("FirmwareId", made.id.as_str()).with("UtcCreate", utc(made.created_at));
-    Ok(Fields::new().with("Data", data))
+    })
 }
 
 fn file(entry: &Entry<'_>) -> Result<MultiFileParams, Refusal> {

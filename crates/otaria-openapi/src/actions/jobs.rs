@@ -16,16 +16,29 @@ use crate::paging::Paging;
 use crate::params::Params;
 
 pub(super) async fn create_verify(call: &Call<'_>) -> Done {
-    let names = call.params.list("TargetDeviceName");
-    // An older document has the plural.
-    let names = if names.is_empty() { call.params.list("TargetDeviceNames") } else { names };
-    let params = VerifyParams { job: job_params(&call.params)?, target_device_name: names };
+    let params = verify_params(&call.params)?;
     Ok(created(&call.commands().create_verify_job(&call.caller, call.now, &params).await?))
 }
 
 pub(super) async fn create_static(call: &Call<'_>) -> Done {
-    let params = &call.params;
-    let params = StaticUpgradeParams {
+    let params = static_params(&call.params)?;
+    Ok(created(&call.commands().create_static_job(&call.caller, call.now, &params).await?))
+}
+
+pub(super) async fn create_dynamic(call: &Call<'_>) -> Done {
+    let params = dynamic_params(&call.params)?;
+    Ok(created(&call.commands().create_dynamic_job(&call.caller, call.now, &params).await?))
+}
+
+pub(crate) fn verify_params(params: &Params) -> Result<VerifyParams, Refusal> {
+    let names = params.list("TargetDeviceName");
+    // An older document has the plural.
+    let names = if names.is_empty() { params.list("TargetDeviceNames") } else { names };
+    Ok(VerifyParams { job: job_params(params)?, target_device_name: names })
+}
+
+pub(crate) fn static_params(params: &Params) -> Result<StaticUpgradeParams, Refusal> {
+    Ok(StaticUpgradeParams {
         job: job_params(params)?,
         target_selection: params.owned("TargetSelection"),
         src_version: params.list("SrcVersion"),
@@ -36,20 +49,17 @@ pub(super) async fn create_static(call: &Call<'_>) -> Done {
         gray_percent: params.owned("GrayPercent"),
         schedule_time: params.int("ScheduleTime")?,
         schedule_finish_time: params.int("ScheduleFinishTime")?,
-    };
-    Ok(created(&call.commands().create_static_job(&call.caller, call.now, &params).await?))
+    })
 }
 
-pub(super) async fn create_dynamic(call: &Call<'_>) -> Done {
-    let params = &call.params;
-    let params = DynamicUpgradeParams {
+pub(crate) fn dynamic_params(params: &Params) -> Result<DynamicUpgradeParams, Refusal> {
+    Ok(DynamicUpgradeParams {
         job: job_params(params)?,
         src_version: params.list("SrcVersion"),
         group_id: params.owned("GroupId"),
         group_type: params.owned("GroupType"),
         dynamic_mode: params.int("DynamicMode")?,
-    };
-    Ok(created(&call.commands().create_dynamic_job(&call.caller, call.now, &params).await?))
+    })
 }
 
 pub(super) async fn cancel_strategy(call: &Call<'_>) -> Done {
@@ -93,16 +103,19 @@ pub(super) async fn query(call: &Call<'_>) -> Done {
 }
 
 pub(super) async fn update(call: &Call<'_>) -> Done {
-    let params = &call.params;
-    let update = UpdateJobParams {
+    let update = update_params(&call.params)?;
+    call.commands().update_job(&call.caller, call.now, call.id("JobId"), &update).await?;
+    Ok(Fields::new())
+}
+
+pub(crate) fn update_params(params: &Params) -> Result<UpdateJobParams, Refusal> {
+    Ok(UpdateJobParams {
         maximum_per_minute: params.int("MaximumPerMinute")?,
         timeout_in_minutes: params.int("TimeoutInMinutes")?,
         src_version_list: params.list("SrcVersionList"),
         tags: tag_params(params, "Tags"),
         target_selection: params.owned("TargetSelection"),
-    };
-    call.commands().update_job(&call.caller, call.now, call.id("JobId"), &update).await?;
-    Ok(Fields::new())
+    })
 }
 
 pub(super) async fn list_by_firmware(call: &Call<'_>) -> Done {

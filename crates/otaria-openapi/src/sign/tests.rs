@@ -175,6 +175,12 @@ fn a_signature_covers_what_it_must() {
     head.headers.insert("authorization", authorization.parse().unwrap());
     assert_eq!(claim(&head, &body).unwrap_err().code, "IncompleteSignature");
 
+    // Who could take the header away would take the parameters of the body away.
+    let (mut head, body) = v3("BatchCheckDeviceNames", CHECK, CHECK_BODY, "00");
+    let authorization = head.headers["authorization"].to_str().unwrap().replace("content-type;", "");
+    head.headers.insert("authorization", authorization.parse().unwrap());
+    assert_eq!(claim(&head, &body).unwrap_err().code, "IncompleteSignature");
+
     let (mut head, body) = v3("QueryOTAJob", QUERY, "", "00");
     head.headers.insert("authorization", "ACS3-RSA-SHA256 Credential=a".parse().unwrap());
     assert_eq!(claim(&head, &body).unwrap_err().code, "InvalidSignatureMethod");
@@ -184,6 +190,17 @@ fn a_signature_covers_what_it_must() {
     let other = "/?Signature=a&AccessKeyId=a&Timestamp=t&SignatureNonce=n&SignatureMethod=HMAC-SHA256";
     let other = http::Request::builder().uri(other).body(()).unwrap().into_parts().0;
     assert_eq!(claim(&other, "").unwrap_err().code, "InvalidSignatureMethod");
+}
+
+#[test]
+fn the_order_of_a_names_values_is_signed() {
+    let signed = |query| {
+        let (mut head, body) = v3("QueryOTAJob", &[], "", "00");
+        head.uri = http::Uri::from_static(query);
+        claim(&head, &body).unwrap().string_to_sign
+    };
+    assert_ne!(signed("/?JobId=a&JobId=b"), signed("/?JobId=b&JobId=a"));
+    assert_eq!(signed("/?JobId=a&Format=b"), signed("/?Format=b&JobId=a"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::request::Parts;
 use otaria_core::rules::Code;
 use sha2::{Digest, Sha256};
@@ -17,6 +17,8 @@ const METHOD: &str = "ACS3-HMAC-SHA256";
 /// Headers that a signature has to cover, or a part of the request could be exchanged.
 const SIGNED: [&str; 6] =
     ["host", "x-acs-action", "x-acs-content-sha256", "x-acs-date", "x-acs-signature-nonce", "x-acs-version"];
+/// The digest of a body of no bytes.
+const NO_BODY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 /// Headers that a signature may name at most.
 const HEADERS_MAX: usize = 64;
 
@@ -48,6 +50,10 @@ pub(super) fn read(request: &Request<'_>, authorization: &str) -> Result<Claim, 
     if !digest.eq_ignore_ascii_case(request.body_sha256) {
         let message = "x-acs-content-sha256 is not the digest of the body that arrived";
         return Err(Fault::code(Code::SignatureDoesNotMatch, message));
+    }
+    // Whether a body is a form, and so holds parameters, is said by a header.
+    if !digest.eq_ignore_ascii_case(NO_BODY) && !covered.contains(CONTENT_TYPE.as_str()) {
+        return Err(incomplete("content-type among the signed headers"));
     }
 
     let mut canonical = format!("{}\n{}\n", request.head.method, request.head.uri.path());

@@ -64,7 +64,8 @@ pub async fn repeats_and_strange_words_are_taken(inbox: &dyn Inbox, key: TaskKey
     let strange = TaskKey { seq: u32::MAX, ..key.clone() };
     let all = [Outcome::Written, Outcome::Gone, Outcome::Stale, Outcome::Congested].map(|outcome| {
         let key = if outcome == Outcome::Written { strange.clone() } else { key.clone() };
-        Settled { key, attempt: 1, outcome, at: now }
+        let shard = (key.device.shard(), 1);
+        Settled { key, attempt: 1, wire_id: 1, shard, fence: 0, outcome, at: now, until: now }
     });
     for _ in 0..2 {
         inbox.settled(all.to_vec()).await.unwrap();

@@ -65,6 +65,7 @@ fn notice(stage: &dyn Stage, device: DeviceId, session: i64, wire_id: u32) -> No
         fence: 5,
         not_before: stage.now(),
         not_after: stage.now() + Duration::from_secs(20),
+        terms: None,
         offer: Arc::new(offer),
     }
 }

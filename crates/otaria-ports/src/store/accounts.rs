@@ -84,6 +84,11 @@ pub trait Accounts: Send + Sync {
     /// Keeps a key; `Exists` when its id is taken, `NotFound` when there is no such account.
     async fn put_access_key(&self, key: &AccessKey) -> Result<(), StoreError>;
 
+    /// Keeps an active admin's key unless its account has another active admin, in one transaction: of
+    /// several processes that begin at the same moment one keeps its key. Returns whether the key is kept,
+    /// also when an earlier call kept it. `NotFound` when there is no such account.
+    async fn put_first_admin_key(&self, key: &AccessKey) -> Result<bool, StoreError>;
+
     /// A key by its id.
     async fn access_key(&self, id: &AccessKeyId) -> Result<Option<AccessKey>, StoreError>;
 

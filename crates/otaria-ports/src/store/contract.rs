@@ -125,6 +125,7 @@ macro_rules! store_contract {
                 an_account_name_is_given_once;
                 an_access_key_is_kept_as_it_came;
                 an_access_key_has_its_own_id_and_an_account;
+                the_first_admin_key_is_one;
                 a_key_is_changed_in_its_own_account_only;
                 an_account_keeps_its_last_active_admin;
                 // devices
@@ -138,6 +139,7 @@ macro_rules! store_contract {
                 devices_are_paged_by_name;
                 secrets_come_in_the_order_asked;
                 connects_are_noted;
+                who_connected_lately_is_found;
                 an_older_version_does_not_replace_a_newer_one;
                 of_several_versions_the_latest_is_kept;
                 versions_come_sorted;
@@ -199,6 +201,7 @@ macro_rules! store_contract {
                 a_job_is_done_when_nothing_is_open;
                 a_job_move_takes_its_firmware_along;
                 unfinished_jobs_are_those_with_work;
+                ended_jobs_are_those_that_ended_lately;
                 an_old_job_is_removed_with_all_its_rows;
                 a_job_with_work_is_not_removed;
                 // expansion

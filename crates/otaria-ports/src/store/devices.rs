@@ -4,10 +4,12 @@ use async_trait::async_trait;
 use otaria_core::ids::{
     AccountNo, DeviceId, DeviceName, InformedVersion, JobNo, ModuleName, ProductKey, ProductNo,
 };
+use otaria_core::shard::Shard;
 use otaria_core::task::ReportOrder;
 use otaria_core::time::Timestamp;
 
 use super::StoreError;
+use crate::auth::SeenDevice;
 
 /// A product to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,6 +206,10 @@ pub trait Devices: Send + Sync {
     /// Notes when devices connected: the earliest and the latest are kept, in whatever order they come;
     /// unknown devices are passed over. At most [`super::BATCH_MAX`].
     async fn connected(&self, devices: &[(DeviceId, Timestamp)]) -> Result<(), StoreError>;
+
+    /// The devices of a shard that may connect and did so at `since` or later, by id: for who takes over from
+    /// another and finds nobody told. Looks at the whole shard. Does not hold up writers.
+    async fn seen_since(&self, shard: Shard, since: Timestamp) -> Result<Vec<SeenDevice>, StoreError>;
 
     /// Resolves names of a product for a job, in the order asked: `None` for names that are unknown or
     /// were registered after `upto` (a device's `n`). At most 20,000. Does not hold up writers.

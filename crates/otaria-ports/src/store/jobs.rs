@@ -250,6 +250,10 @@ pub trait Jobs: Send + Sync {
     /// [`Bulk`] runs, by number.
     async fn unfinished_jobs(&self) -> Result<Vec<Job>, StoreError>;
 
+    /// Jobs of any account that ended at `since` or later and are not open again, the latest first, at most
+    /// `limit`.
+    async fn ended_jobs(&self, since: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError>;
+
     /// A firmware's jobs that have not ended: how many.
     async fn unfinished_jobs_of(&self, firmware: &FirmwareId) -> Result<u64, StoreError>;
 

@@ -5,7 +5,8 @@
 -- ARGV: the greatest incarnation seen; now; the horizon; how far `now` may be from the server's time (or -1:
 -- anything goes); then for each job: rate, its version, tokens wanted, 1 if it was never paced, and when it
 -- was made.
--- Answers the incarnation, and for each job: when there is more, how many emissions, each date and tokens.
+-- Answers the incarnation, and for each job: when there is more, the rate in force, how many emissions, each date
+-- and tokens.
 
 local WINDOW, CLOCK_ERROR, MIN_EMISSIONS, KEPT_MS = 60500000, 100000, 1000, 600000
 
@@ -58,7 +59,7 @@ for n = 2, #KEYS do
   end
 
   if newer(want_version, version) then
-    rate, version = want_rate, want_version
+    rate, version, left = want_rate, want_version, 0
     if last then
       local tokens, period = cadence(rate)
       local gap = last_tokens == tokens and math.max(last_period, period) or last_period + period
@@ -67,8 +68,8 @@ for n = 2, #KEYS do
   end
 
   local tokens, period = cadence(rate)
-  local place = #answer + 2
-  answer[place - 1], answer[place] = 0, 0
+  local place = #answer + 3
+  answer[place - 2], answer[place - 1], answer[place] = 0, rate, 0
   local function emit(date, count)
     answer[place] = answer[place] + 1
     answer[#answer + 1], answer[#answer + 2] = date, count
@@ -83,7 +84,7 @@ for n = 2, #KEYS do
     last, last_tokens, last_period = date, tokens, period
     tat = date + period
   end
-  answer[place - 1] = tat - horizon
+  answer[place - 2] = tat - horizon
 
   redis.call('SET', KEYS[n], table.concat({text(number), text(tat), last and text(last) or '-',
     text(last_tokens), text(last_period), text(left), text(rate), version}, ' '), 'PX', KEPT_MS)

@@ -1,7 +1,8 @@
 //! The owner's side: reads the logs of followed shards and keeps what they say.
 //!
-//! A shard is followed from the end of its log, and that and its devices are read in one moment. One task
-//! reads on from there. Where entries are missing (the log was cut, or lost), the shard is read anew, and
+//! A shard is followed from the end of its log, and its devices are read from that moment on, page by page. One
+//! task reads on from there: what it reads again changes nothing, and in the end everybody is where the log says.
+//! Where entries are missing (the log was cut, or lost), the shard is read anew, and
 //! the difference is told as changes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -17,7 +18,7 @@ use otaria_ports::presence::PresenceChange;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Inner, read_at};
+use super::{Inner, START, read_at};
 
 mod reader;
 
@@ -25,8 +26,10 @@ mod reader;
 const WAITING: usize = 262_144;
 /// At fewer looks the roll itself may just have been lost, and nobody knows yet.
 const LOOKS: u32 = 3;
-/// Shards that are read at once: their devices are in memory twice for a moment.
-const AT_ONCE: usize = 32;
+/// Shards that are read at once: a page of each may be asked for before anybody else's question.
+const AT_ONCE: usize = 8;
+/// How often a shard is read from its beginning because its server went away meanwhile.
+const TRIES: u32 = 3;
 
 /// A place in a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +48,8 @@ impl std::fmt::Display for LogId {
     }
 }
 
-/// A shard as it was at one moment.
+/// A shard as it was at one moment. Of its devices some may be shown as they were later: the log after `end` tells
+/// of them.
 struct Moment {
     end: LogId,
     entries: u64,
@@ -174,18 +178,46 @@ pub(super) async fn snapshot(inner: &Arc<Inner>, shard: Shard) -> Result<Vec<(De
 }
 
 async fn moment(inner: &Arc<Inner>, shard: Shard) -> Result<Moment, Unavailable> {
+    for _ in 0..TRIES {
+        if let Some(moment) = walk(inner, shard).await? {
+            return Ok(moment);
+        }
+    }
+    Err(Unavailable::while_doing(READING))
+}
+
+const READING: &str = "reading a shard's devices";
+
+/// A page: run id, end of the log, number of its last entry, next cursor, devices and where they are.
+type Page = (String, String, u64, String, Vec<String>);
+
+/// Reads a shard's devices; `None` when the server or what it keeps was another one in the end.
+async fn walk(inner: &Arc<Inner>, shard: Shard) -> Result<Option<Moment>, Unavailable> {
     let keys = inner.link.keys().shard(shard);
-    let call = inner.scripts.view.call(&keys);
-    let answer = inner.link.run::<(String, u64, Vec<String>)>(&call, "reading a shard's devices").await?;
-    let (end, entries, pairs) = answer;
-    let mut state = inner.follower.state.lock();
-    let online = pairs.chunks_exact(2).filter_map(|pair| {
-        let device = DeviceId(pair[0].parse().ok()?);
-        let (gateway, session) = read_at(&pair[1])?;
-        Some((device, (state.name(&gateway), session)))
-    });
-    let online = online.collect();
-    Ok(Moment { end: LogId::parse(&end).unwrap_or_default(), entries, online })
+    let page = async |cursor: &str| {
+        inner.link.run::<Page>(&inner.scripts.view.call(&keys).arg(cursor), READING).await
+    };
+    let (run, end, entries, mut cursor, mut pairs) = page(START).await?;
+    let mut online = HashMap::with_capacity(pairs.len() / 2);
+    loop {
+        {
+            let mut state = inner.follower.state.lock();
+            online.extend(pairs.chunks_exact(2).filter_map(|pair| {
+                let device = DeviceId(pair[0].parse().ok()?);
+                let (gateway, session) = read_at(&pair[1])?;
+                Some((device, (state.name(&gateway), session)))
+            }));
+        }
+        if cursor == START {
+            let end = LogId::parse(&end).unwrap_or_default();
+            return Ok(Some(Moment { end, entries, online }));
+        }
+        let (now_run, _, now_entries, next, more) = page(&cursor).await?;
+        if now_run != run || now_entries < entries {
+            return Ok(None);
+        }
+        (cursor, pairs) = (next, more);
+    }
 }
 
 /// An entry of a log.

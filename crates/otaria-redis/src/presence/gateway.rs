@@ -9,7 +9,7 @@ use otaria_ports::Unavailable;
 use otaria_ports::pusher::Pusher;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Inner;
+use super::{Inner, START};
 use crate::roll;
 
 /// Shards looked at each second: all in half a minute.
@@ -154,10 +154,18 @@ impl Inner {
         for n in (0..of).rev().take(count) {
             let Ok(shard) = u8::try_from(n).map(Shard) else { continue };
             let keys = self.link.keys().shard(shard);
-            let call = self.scripts.claims.call(&keys).arg(self.link.process()).arg(self.now() - SETTLED);
-            let claims: Vec<i64> = self.link.run(&call, "reading what is said of a gateway").await?;
-            let claims = claims.chunks_exact(2).map(|pair| (DeviceId(pair[0]), pair[1]));
-            self.leave_unless_held(shard, claims.collect()).await?;
+            let (before, mut cursor) = (self.now() - SETTLED, START.to_owned());
+            loop {
+                let call = self.scripts.claims.call(&keys).arg(self.link.process()).arg(before).arg(&cursor);
+                let doing = "reading what is said of a gateway";
+                let (next, claims) = self.link.run::<(String, Vec<i64>)>(&call, doing).await?;
+                let claims = claims.chunks_exact(2).map(|pair| (DeviceId(pair[0]), pair[1]));
+                self.leave_unless_held(shard, claims.collect()).await?;
+                if next == START {
+                    break;
+                }
+                cursor = next;
+            }
         }
         Ok(())
     }

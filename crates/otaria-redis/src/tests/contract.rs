@@ -57,7 +57,7 @@ impl Pusher for Desk {
                 Err(Refusal::Gone) => Outcome::Gone,
                 Err(Refusal::Stale | Refusal::Fenced | Refusal::Late | Refusal::TooEarly) => Outcome::Stale,
             };
-            outcomes.push(Settled { key: notice.key, attempt: notice.attempt, outcome, at });
+            outcomes.push(Settled::of(&notice, outcome, at, at));
         }
         self.inbox.settled(outcomes).await
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use otaria_core::ids::{AccountNo, DeviceName, JobId, ProductKey};
+use otaria_core::ids::{AccountNo, DeviceId, DeviceName, JobId, JobNo, ProductKey};
 use otaria_core::job::JobStatus;
 use otaria_core::task::TaskStatus;
 use otaria_core::time::Timestamp;
@@ -18,6 +18,7 @@ fn event(account: i64, what: Happened) -> Event {
         account: AccountNo(account),
         product: ProductKey::parse("a1Le6d0abcd").unwrap(),
         job: JobId::parse("job1").unwrap(),
+        job_no: JobNo(1),
         at: Timestamp::from_millis(1_790_000_000_123),
         what,
     }
@@ -26,6 +27,7 @@ fn event(account: i64, what: Happened) -> Event {
 fn task(revision: i64) -> Happened {
     Happened::Task {
         device: DeviceName::parse("dev_0001").unwrap(),
+        device_id: DeviceId(1),
         previous: Some(TaskStatus::Queued),
         status: TaskStatus::InProgress,
         attempt: 2,

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otaria_core::ids::{DeviceId, JobNo, ModuleName, Version};
-use otaria_core::job::Tag;
-use otaria_core::pace::HORIZON_CLUSTERED;
+use otaria_core::job::{Schedule, Tag};
+use otaria_core::pace::{HORIZON_CLUSTERED, PerMinute};
 use otaria_core::shard::Shard;
 use otaria_core::task::TaskKey;
 use otaria_core::time::Timestamp;
+use otaria_core::witness::Terms;
 use otaria_ports::clock::ManualClock;
 use otaria_ports::inbox::KeptInbox;
 use otaria_ports::presence::Presence;
@@ -99,6 +100,7 @@ fn notice(device: DeviceId, session: i64, offer: &Arc<Offer>) -> Notice {
         fence: 6,
         not_before: Timestamp::from_millis(1_790_000_000_400),
         not_after: Timestamp::from_millis(1_790_000_000_700),
+        terms: Some(Terms { rate: PerMinute::DEFAULT, schedule: Schedule::default() }),
         offer: Arc::clone(offer),
     }
 }

@@ -10,6 +10,7 @@ use otaria_ports::pace::{Pace, PaceWish, contract};
 use redis::cmd;
 
 use super::{Server, config, config_at, process};
+use crate::keys::Keys;
 use crate::{RedisLink, RedisPace};
 
 async fn pace(link: &RedisLink) -> RedisPace {
@@ -144,6 +145,7 @@ async fn it_keeps_the_contract() {
     let pace = pace(&link).await;
     contract::no_minute_sees_more_than_the_limit(&pace).await;
     contract::jobs_have_their_own_pace(&pace).await;
+    contract::a_grant_says_its_limit(&pace).await;
 }
 
 /// The most tokens in any half-open minute.
@@ -266,6 +268,24 @@ async fn a_caller_ahead_is_refused_and_one_behind_is_moved_up() {
     let made_before = now - Duration::from_secs(3_600);
     let grants = pace.take(&[asked(3, made_before)], server_now().await).await.unwrap();
     assert_eq!(grants[0].emissions, [], "somebody may have paced it before this incarnation");
+}
+
+/// Who made the job reads another clock than the server: within their error it may be the older of the two.
+#[tokio::test]
+#[ignore = "needs Redis: cargo xtask test runs it"]
+async fn a_job_as_old_as_the_incarnation_may_have_been_paced_before_it() {
+    let link = process(&config()).await;
+    let pace = RedisPace::begin(link.clone(), HORIZON_CLUSTERED).await.unwrap();
+    for (job, millis_later, tokens) in [(1, 99, 0), (2, 102, 1)] {
+        let key = link.keys().pace_incarnation(Keys::pace_unit(JobNo(job)));
+        let kept: String = link.query(cmd("GET").arg(key), "looking").await.unwrap();
+        let began: i64 = kept.split(' ').next().unwrap().parse().unwrap();
+        let created_at = Timestamp::from_millis(began / 1_000 + millis_later);
+        let asked = PaceWish { created_at, ..wish(job, 600, 1, 1, true) };
+        // Its own instant is moved up to the server's.
+        let grants = pace.take(&[asked], Timestamp::EPOCH).await.unwrap();
+        assert_eq!(grants[0].emissions.len(), tokens, "{millis_later} ms later");
+    }
 }
 
 #[tokio::test]

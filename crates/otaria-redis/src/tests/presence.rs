@@ -11,10 +11,12 @@ use otaria_ports::pusher::KeptPusher;
 use tokio::time::{Instant, sleep};
 
 use super::{Server, config, config_at, process, until};
+use crate::presence::Place;
 use crate::{GatewayMail, Hub, RedisConfig, RedisPresence, SharedClock};
 
 /// A process that is a gateway.
 struct Gateway {
+    name: String,
     presence: Arc<RedisPresence>,
     local: Arc<KeptPusher>,
     _hub: Arc<Hub>,
@@ -28,7 +30,7 @@ impl Gateway {
         let local = Arc::new(KeptPusher::default());
         GatewayMail::start(&link, &hub, Arc::clone(&presence), Arc::clone(&local) as _).await;
         presence.begin_gateway(Arc::clone(&local) as _).await.unwrap();
-        Self { presence, local, _hub: hub }
+        Self { name: link.process().to_owned(), presence, local, _hub: hub }
     }
 
     fn closed(&self) -> Vec<DeviceId> {
@@ -267,4 +269,60 @@ async fn what_an_older_state_says_too_much_is_taken_back() {
     let sessions = || async { owner.sessions(&asked).await.ok() };
     until(Duration::from_secs(10), || async { sessions().await.is_some_and(|seen| seen[1].is_some()) }).await;
     until(Duration::from_secs(10), || async { sessions().await == Some(vec![None, Some(stays)]) }).await;
+}
+
+/// A shard of many pages, devices of which come and go while it is read: in the end all is as the record says, and
+/// nobody else waits for long.
+#[tokio::test]
+#[ignore = "needs Redis: cargo xtask test runs it"]
+async fn a_large_shard_is_read_in_pages_while_it_changes() {
+    const MANY: i64 = 30_000;
+    let config = config();
+    let gateway = Gateway::start(&config).await;
+    let link = process(&config).await;
+    let [online, ..] = link.keys().shard(Shard(77));
+    // Of a gateway that lives, as if it had announced them.
+    let at = &gateway.name;
+    for first in (0..MANY).step_by(1_000) {
+        let mut cmd = redis::cmd("HSET");
+        cmd.arg(&online);
+        for n in first..first + 1_000 {
+            cmd.arg(device(77, n).0).arg(format!("{at} {}", 1_000 + n));
+        }
+        let _: i64 = link.query(&cmd, "filling").await.unwrap();
+    }
+    let owner = owner(&config).await;
+    let changing = async {
+        let mut sessions = Vec::new();
+        for n in 0..200 {
+            // New ones, and ones that were there.
+            let device = device(77, MANY - 100 + n);
+            sessions.push((device, gateway.presence.connect(device).await.unwrap().session));
+        }
+        for (device, session) in sessions.iter().step_by(2) {
+            gateway.presence.disconnect(*device, *session).await.unwrap();
+        }
+    };
+    let reading = async {
+        owner.follow(&shards(&[77])).await.unwrap();
+        owner.snapshot(Shard(77)).await.unwrap()
+    };
+    let (read, ()) = tokio::join!(reading, changing);
+    assert!(read.len() >= 29_900, "{}", read.len());
+
+    let fresh = process(&config).await;
+    let fresh = RedisPresence::new(fresh.clone(), SharedClock::start(&fresh), Arc::default());
+    let truth = fresh.snapshot(Shard(77)).await.unwrap();
+    // 30,000 and 100 new ones, of which and of the hundred last half left.
+    assert_eq!(truth.len(), 30_000);
+    until(Duration::from_secs(10), || async {
+        owner.changes(10_000).await.unwrap();
+        let is_right = |n| {
+            let is_online = n < MANY - 100 || n % 2 == 1;
+            (owner.place(device(77, n), i64::MAX) == Place::Gone) != is_online
+        };
+        (0..MANY + 100).all(is_right)
+    })
+    .await;
+    assert_eq!(owner.snapshot(Shard(77)).await.unwrap(), truth);
 }

@@ -30,6 +30,8 @@ fn a_thousand_notices_of_one_offer_stay_small() {
         udi: Some("x".repeat(4_096)),
         tags: Vec::new(),
     });
+    let schedule = Schedule { start: None, finish: Some(Timestamp::from_millis(1_790_000_100_000)) };
+    let terms = Terms { rate: PerMinute::DEFAULT, schedule };
     let notice = |n| Notice {
         key: TaskKey { device: DeviceId(7_i64 << 48 | n), job: JobNo(1), seq: 1 },
         attempt: 1,
@@ -39,12 +41,21 @@ fn a_thousand_notices_of_one_offer_stay_small() {
         fence: 0,
         not_before: Timestamp::from_millis(1_790_000_000_000),
         not_after: Timestamp::from_millis(1_790_000_000_300),
+        terms: Some(terms),
         offer: Arc::clone(&offer),
     };
     let notices: Vec<Notice> = (0..1_000).map(notice).collect();
     let packed = pack(&Mail::of_notices(&notices));
     assert!(packed.len() < 45_000, "{}", packed.len());
-    let Some(Mail::Notices { offers, notices: read }) = unpack(&packed) else { panic!("not read") };
-    let read = read_notices(offers, read);
-    assert_eq!(format!("{read:?}"), format!("{notices:?}"));
+    let read = |packed: &[u8]| {
+        let Some(Mail::Notices { offers, notices, terms }) = unpack(packed) else { panic!("not read") };
+        read_notices(offers, notices, &terms)
+    };
+    assert_eq!(format!("{:?}", read(&packed)), format!("{notices:?}"));
+
+    // An older release ends its message before the terms: their count, one that is there, and what it holds.
+    let rate_and_times = 2 + 1 + 1 + 6;
+    let older = read(&packed[..packed.len() - (1 + 1 + rate_and_times)]);
+    assert_eq!(older.len(), notices.len());
+    assert!(older.iter().all(|notice| notice.terms.is_none()));
 }

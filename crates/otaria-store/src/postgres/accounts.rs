@@ -35,14 +35,25 @@ impl Accounts for PostgresStore {
         let work = self.tx(doing, |tx| {
             Box::pin(async move {
                 hold(tx, key.account).await?;
-                let new = query(sql::NEW_KEY)
-                    .bind(key.id.as_str())
-                    .bind(key.account.0)
-                    .bind(key.role.as_str())
-                    .bind(i64::from(key.active))
-                    .bind(&key.sealed_secret)
-                    .bind(key.created_at.millis());
-                new.execute(tx.conn()).await.map(drop).map_err(taken(doing, "access key"))
+                new_key(tx, key, doing).await
+            })
+        });
+        work.await
+    }
+
+    async fn put_first_admin_key(&self, key: &AccessKey) -> Result<bool, StoreError> {
+        let doing = "keeping the first admin key";
+        let work = self.tx(doing, |tx| {
+            Box::pin(async move {
+                hold(tx, key.account).await?;
+                // An earlier call of which nobody heard.
+                if own_key(tx, key.account, &key.id).await.is_ok_and(|kept| kept == *key) {
+                    return Ok(true);
+                }
+                if other_admins(tx, key).await? > 0 {
+                    return Ok(false);
+                }
+                new_key(tx, key, doing).await.map(|()| true)
             })
         });
         work.await
@@ -119,9 +130,24 @@ async fn own_key(tx: &mut PgTx<'_>, account: AccountNo, id: &AccessKeyId) -> Res
     key.filter(|key| key.account == account).ok_or(StoreError::NotFound { what: "access key" })
 }
 
+async fn new_key(tx: &mut PgTx<'_>, key: &AccessKey, doing: &'static str) -> Result<(), StoreError> {
+    let new = query(sql::NEW_KEY)
+        .bind(key.id.as_str())
+        .bind(key.account.0)
+        .bind(key.role.as_str())
+        .bind(i64::from(key.active))
+        .bind(&key.sealed_secret)
+        .bind(key.created_at.millis());
+    new.execute(tx.conn()).await.map(drop).map_err(taken(doing, "access key"))
+}
+
+async fn other_admins(tx: &mut PgTx<'_>, key: &AccessKey) -> Result<i64, StoreError> {
+    let others = query_scalar(sql::OTHER_ADMINS).bind(key.account.0).bind(key.id.as_str());
+    others.fetch_one(tx.conn()).await.map_err(failed("counting admins"))
+}
+
 /// An account never loses its last active admin.
 async fn keep_an_admin(tx: &mut PgTx<'_>, key: &AccessKey) -> Result<(), StoreError> {
-    let others = query_scalar(sql::OTHER_ADMINS).bind(key.account.0).bind(key.id.as_str());
-    let others: i64 = others.fetch_one(tx.conn()).await.map_err(failed("counting admins"))?;
+    let others = other_admins(tx, key).await?;
     if others > 0 { Ok(()) } else { Err(StoreError::Conflict { what: "last active admin" }) }
 }

@@ -1,13 +1,12 @@
 //! Writes what became of tasks, by compare-and-set on their revisions.
 //!
-//! One transaction locks the tasks in the order of their keys and reads where they stand, decides which
-//! changes still hold, and writes those: nobody else moves them in between, so the decision needs no place in
-//! the statement. What the decision rests on besides is held as well: claims hold jobs and leases (I5, I13), and
-//! what may open a task holds the places of its shard (I2), both before any task.
+//! One statement finds the tasks in the order of their keys, writes those that are still in the revision that was
+//! seen, and answers where they stood: who knows the revision knows the task. What else a change rests on is held
+//! before any task: claims hold jobs and leases (I5, I13), and what may open a task holds the places of its shard
+//! (I2). Only what brings a task back to its beginning has to look before it writes; it locks the tasks first.
 //!
-//! 2026-11-22, 1,000 a call, one caller, 2 cores: 77 thousand claims a second in the order of the list, 71 thousand
-//! of random tasks, 67 thousand reports. With the deadline in an index of `task` itself each would have made
-//! a new entry in every index: twice the cost for random tasks.
+//! 2026-11-22, of random tasks, 1,000 a call: LOCK_AND_MOVE. With the deadline in an index of `task` itself each
+//! claim would have made a new entry in every index: twice the cost for random tasks.
 //!
 //! Invariant: a change is written whole, with its counts and its event, or not at all.
 
@@ -18,12 +17,13 @@ use otaria_core::job::{JobKind, JobStatus};
 use otaria_core::task::TaskStatus;
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{OwnedShards, StoreError, TaskChange};
+use sqlx::postgres::PgRow;
 use sqlx::query;
 
-use super::PgTx;
 use super::counters::Counters;
 use super::feed;
 use super::sql::tasks as sql;
+use super::{PgTx, raced};
 use crate::errors::failed;
 use crate::feed::{Moved, percent};
 use crate::rows::{Of, StateColumns};
@@ -35,8 +35,6 @@ const DOING: &str = "writing tasks";
 pub(crate) struct Stand {
     revision: i64,
     status: TaskStatus,
-    attempts: i64,
-    percent: Option<i64>,
 }
 
 /// Writes changes; says for each whether it was written. `owner`: they are claims of that member.
@@ -68,20 +66,26 @@ pub(crate) async fn apply_uncounted(
         Some(owner) => Some(Gate::read(tx, owner, changes).await?),
         None => None,
     };
-    hold_places(tx, changes).await?;
-    let chosen = choose(tx, gate.as_ref(), changes).await?;
-    for (i, _) in &chosen {
-        written[*i] = true;
+    let done = if changes.iter().any(begins) {
+        write_locked(tx, gate.as_ref(), changes, counters, now).await?
+    } else {
+        write_open(tx, gate.as_ref(), changes, counters, now).await?
+    };
+    for i in done {
+        written[i] = true;
     }
-    write(tx, changes, &chosen, counters, now).await?;
     Ok(written)
+}
+
+/// Whether a change brings a task back to its beginning, and so may open one that has ended.
+fn begins(change: &TaskChange) -> bool {
+    matches!(change.to.status(), TaskStatus::Confirm | TaskStatus::Queued)
 }
 
 /// Holds the places of the shards in which a change may open a task: those that bring one back to its
 /// beginning. Before any task is locked; see [`places`].
 pub(crate) async fn hold_places(tx: &mut PgTx<'_>, changes: &[TaskChange]) -> Result<(), StoreError> {
-    let begins = |status| matches!(status, TaskStatus::Confirm | TaskStatus::Queued);
-    let opening = changes.iter().filter(|change| begins(change.to.status()));
+    let opening = changes.iter().filter(|change| begins(change));
     places(tx, opening.map(|change| change.key.device)).await
 }
 
@@ -147,7 +151,7 @@ fn keys<'c>(changes: impl Iterator<Item = &'c TaskChange>) -> (Vec<i64>, Vec<i64
     changes.map(|change| (change.key.device.0, change.key.job.0)).unzip()
 }
 
-fn place(of: &Of<'_, sqlx::postgres::PgRow>) -> Result<usize, StoreError> {
+fn place(of: &Of<'_, PgRow>) -> Result<usize, StoreError> {
     of.parsed("place", |place: i64| usize::try_from(place - 1).ok())
 }
 
@@ -158,18 +162,18 @@ async fn stands(tx: &mut PgTx<'_>, asked: &[&TaskChange]) -> Result<Vec<Option<S
     for row in &found.map_err(failed(DOING))? {
         let of = Of { table: "task", row };
         let place = place(&of)?;
-        let stand = Stand {
-            revision: of.get("revision")?,
-            status: of.parsed("status", TaskStatus::from_code)?,
-            attempts: of.get("attempts")?,
-            percent: of.get("percent")?,
-        };
+        let stand =
+            Stand { revision: of.get("revision")?, status: of.parsed("status", TaskStatus::from_code)? };
         // The row is found by device and job; the place in the job is part of the key too.
         if asked.get(place).is_some_and(|change| of.get("id").ok() == Some(id(change))) {
             stands[place] = Some(stand);
         }
     }
     Ok(stands)
+}
+
+const fn bit(status: TaskStatus) -> i64 {
+    1 << status.code()
 }
 
 /// Which changes are let through.
@@ -221,18 +225,22 @@ impl Gate {
         Ok(Self::Claims { shards, jobs })
     }
 
-    fn lets(&self, change: &TaskChange, stand: Stand) -> bool {
-        let holds = |mask: i64, status: TaskStatus| mask & (1 << status.code()) != 0;
+    /// The statuses that a change's task must not be in, as bits; `None` when it is not let through at all.
+    fn held(&self, change: &TaskChange) -> Option<i64> {
         match self {
             Self::Claims { shards, jobs } => {
-                shards.contains(&i64::from(change.key.device.shard().0))
-                    && jobs.get(&change.key.job).is_some_and(|mask| !holds(*mask, stand.status))
+                let mask = jobs.get(&change.key.job).copied();
+                mask.filter(|_| shards.contains(&i64::from(change.key.device.shard().0)))
             }
             Self::Ordered(jobs) => {
-                let free = |mask: &i64| !holds(*mask, stand.status) && !holds(*mask, change.to.status());
-                jobs.get(&change.key.job).is_some_and(free)
+                let mask = jobs.get(&change.key.job).copied();
+                mask.filter(|mask| mask & bit(change.to.status()) == 0)
             }
         }
+    }
+
+    fn lets(&self, change: &TaskChange, stand: Stand) -> bool {
+        self.held(change).is_some_and(|mask| mask & bit(stand.status) == 0)
     }
 }
 
@@ -269,7 +277,7 @@ async fn refuse_busy(
     Ok(())
 }
 
-/// Writes chosen changes; the caller writes the counts.
+/// Writes chosen changes, whose tasks are locked; the caller writes the counts.
 pub(crate) async fn write(
     tx: &mut PgTx<'_>,
     changes: &[TaskChange],
@@ -277,19 +285,111 @@ pub(crate) async fn write(
     counters: &mut Counters,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    if chosen.is_empty() {
-        return Ok(());
+    let places: Vec<(usize, i64)> = chosen.iter().map(|(i, _)| (*i, 0)).collect();
+    let written = write_at(tx, changes, &places, true, counters, now).await?;
+    if written.len() == chosen.len() { Ok(()) } else { Err(raced(DOING)) }
+}
+
+/// Looks at tasks under a lock and writes the changes that hold; returns their places.
+async fn write_locked(
+    tx: &mut PgTx<'_>,
+    gate: Option<&Gate>,
+    changes: &[TaskChange],
+    counters: &mut Counters,
+    now: Timestamp,
+) -> Result<Vec<usize>, StoreError> {
+    hold_places(tx, changes).await?;
+    let chosen = choose(tx, gate, changes).await?;
+    write(tx, changes, &chosen, counters, now).await?;
+    Ok(chosen.into_iter().map(|(i, _)| i).collect())
+}
+
+/// Writes the changes that hold; returns their places. Those that would open an ended task, which no rule brings
+/// about without [`begins`], take the longer way.
+async fn write_open(
+    tx: &mut PgTx<'_>,
+    gate: Option<&Gate>,
+    changes: &[TaskChange],
+    counters: &mut Counters,
+    now: Timestamp,
+) -> Result<Vec<usize>, StoreError> {
+    let held = |i: usize| gate.map_or(Some(0), |gate| gate.held(&changes[i]));
+    let mut places: Vec<(usize, i64)> = (0..changes.len()).filter_map(|i| Some((i, held(i)?))).collect();
+    // Each task once: a second change of it comes too late, the first one grows the revision.
+    let seen = |i: usize| (key(&changes[i]), id(&changes[i]), changes[i].revision);
+    places.sort_by_key(|(i, _)| seen(*i));
+    places.dedup_by_key(|(i, _)| seen(*i));
+    let mut written = write_at(tx, changes, &places, false, counters, now).await?;
+    if written.len() < places.len() {
+        let done: HashSet<usize> = written.iter().copied().collect();
+        let left = places.iter().map(|(i, _)| *i).filter(|i| !done.contains(i));
+        let ended = ended(tx, changes, left.collect()).await?;
+        if !ended.is_empty() {
+            let opening: Vec<TaskChange> = ended.iter().map(|i| changes[*i].clone()).collect();
+            let opened = write_locked(tx, gate, &opening, counters, now).await?;
+            written.extend(opened.into_iter().map(|place| ended[place]));
+        }
     }
-    let jobs = chosen.iter().map(|(i, _)| changes[*i].key.job).collect();
-    let wanted = feed::any_wanted(tx, &jobs).await?;
-    let moved = if wanted { moved(tx, changes, chosen).await? } else { Vec::new() };
-    Set::of(changes, chosen).write(tx, now).await?;
-    for (i, stand) in chosen {
+    Ok(written)
+}
+
+/// Of changes at these places those whose task has ended in the revision that was seen.
+async fn ended(
+    tx: &mut PgTx<'_>,
+    changes: &[TaskChange],
+    places: Vec<usize>,
+) -> Result<Vec<usize>, StoreError> {
+    let (devices, jobs) = keys(places.iter().map(|i| &changes[*i]));
+    let revisions: Vec<i64> = places.iter().map(|i| changes[*i].revision).collect();
+    let found = query(sql::ENDED).bind(devices).bind(jobs).bind(revisions).fetch_all(tx.conn()).await;
+    let found = found.map_err(failed(DOING))?;
+    let ended = found.iter().map(|row| place(&Of { table: "task", row }));
+    ended.map(|at| Ok(places[at?])).collect()
+}
+
+/// Writes changes at these places, sorted by key, each with the statuses that it must not find; returns the places of
+/// those that were written.
+async fn write_at(
+    tx: &mut PgTx<'_>,
+    changes: &[TaskChange],
+    places: &[(usize, i64)],
+    may_open: bool,
+    counters: &mut Counters,
+    now: Timestamp,
+) -> Result<Vec<usize>, StoreError> {
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = Set::of(changes, places).write(tx, may_open, now).await?;
+    let stood: Vec<Of<'_, PgRow>> = rows.iter().map(|row| Of { table: "task", row }).collect();
+    let mut written = Vec::with_capacity(stood.len());
+    for of in &stood {
+        let (i, _) = places.get(place(of)?).ok_or_else(|| of.corrupt("place"))?;
         let TaskChange { key, to, notices, .. } = &changes[*i];
-        counters.moved(key.job, stand.status, to.status());
+        counters.moved(key.job, of.parsed("status", TaskStatus::from_code)?, to.status());
         counters.notices(key.job, *notices);
+        written.push(*i);
     }
-    feed::tasks_moved(tx, moved, now).await
+    let jobs = written.iter().map(|i| changes[*i].key.job).collect();
+    if feed::any_wanted(tx, &jobs).await? {
+        let moved = written.iter().zip(&stood).map(|(i, of)| shown(&changes[*i], of));
+        let moved: Vec<Option<Moved>> = moved.collect::<Result<_, _>>()?;
+        feed::tasks_moved(tx, moved.into_iter().flatten().collect(), now).await?;
+    }
+    Ok(written)
+}
+
+/// What listeners hear: not that only a delivery or a clock moved.
+fn shown(change: &TaskChange, of: &Of<'_, PgRow>) -> Result<Option<Moved>, StoreError> {
+    let TaskChange { key, to, revision, desc, .. } = change;
+    let stood: TaskStatus = of.parsed("status", TaskStatus::from_code)?;
+    let before: Option<String> = of.get("words")?;
+    let after = desc.as_deref().or(before.as_deref());
+    let is_shown = stood != to.status()
+        || of.get::<i64>("attempts")? != i64::from(to.attempts())
+        || of.get::<Option<i64>>("percent")? != percent(to).map(i64::from)
+        || before.as_deref() != after;
+    Ok(is_shown.then(|| Moved::to((key.job, key.device), Some(stood), to, revision + 1, after)))
 }
 
 /// Changes as columns.
@@ -297,6 +397,9 @@ pub(crate) async fn write(
 struct Set {
     device: Vec<i64>,
     job: Vec<i64>,
+    id: Vec<i64>,
+    revision: Vec<i64>,
+    held: Vec<i64>,
     status: Vec<i16>,
     open: Vec<bool>,
     attempts: Vec<i16>,
@@ -320,13 +423,16 @@ fn small(n: i64) -> i16 {
 }
 
 impl Set {
-    fn of(changes: &[TaskChange], chosen: &[(usize, Stand)]) -> Self {
+    fn of(changes: &[TaskChange], places: &[(usize, i64)]) -> Self {
         let mut set = Self::default();
-        for (i, _) in chosen {
-            let TaskChange { key, to, report, notices, desc, .. } = &changes[*i];
+        for (i, held) in places {
+            let TaskChange { key, revision, to, report, notices, desc } = &changes[*i];
             let state = StateColumns::of(to);
             set.device.push(key.device.0);
             set.job.push(key.job.0);
+            set.id.push(id(&changes[*i]));
+            set.revision.push(*revision);
+            set.held.push(*held);
             set.status.push(small(state.status));
             set.open.push(to.status().is_open());
             set.attempts.push(small(state.attempts));
@@ -346,11 +452,21 @@ impl Set {
         set
     }
 
-    async fn write(self, tx: &mut PgTx<'_>, now: Timestamp) -> Result<(), StoreError> {
+    /// Writes what still holds, and returns where it stood.
+    async fn write(
+        self,
+        tx: &mut PgTx<'_>,
+        may_open: bool,
+        now: Timestamp,
+    ) -> Result<Vec<PgRow>, StoreError> {
         let write = query(sql::MOVE)
             .bind(now.millis())
+            .bind(may_open)
             .bind(self.device)
             .bind(self.job)
+            .bind(self.id)
+            .bind(self.revision)
+            .bind(self.held)
             .bind(self.status)
             .bind(self.open)
             .bind(self.attempts)
@@ -366,35 +482,6 @@ impl Set {
             .bind(self.n)
             .bind(self.notices)
             .bind(self.words);
-        write.execute(tx.conn()).await.map(drop).map_err(failed(DOING))
+        write.fetch_all(tx.conn()).await.map_err(failed(DOING))
     }
-}
-
-/// What listeners hear: not that only a delivery or a clock moved. Read before it is written.
-async fn moved(
-    tx: &mut PgTx<'_>,
-    changes: &[TaskChange],
-    chosen: &[(usize, Stand)],
-) -> Result<Vec<Moved>, StoreError> {
-    let (devices, jobs) = keys(chosen.iter().map(|(i, _)| &changes[*i]));
-    let kept = query(sql::WORDS).bind(devices).bind(jobs).fetch_all(tx.conn()).await;
-    let mut words = BTreeMap::new();
-    for row in &kept.map_err(failed(DOING))? {
-        let of = Of { table: "task", row };
-        words.insert(place(&of)?, of.get::<String>("words")?);
-    }
-    let mut moved = Vec::with_capacity(chosen.len());
-    for (place, (i, stand)) in chosen.iter().enumerate() {
-        let TaskChange { key, to, revision, desc, .. } = &changes[*i];
-        let before = words.get(&place).map(String::as_str);
-        let after = desc.as_deref().or(before);
-        let is_shown = stand.status != to.status()
-            || stand.attempts != i64::from(to.attempts())
-            || stand.percent != percent(to).map(i64::from)
-            || before != after;
-        if is_shown {
-            moved.push(Moved::to((key.job, key.device), Some(stand.status), to, revision + 1, after));
-        }
-    }
-    Ok(moved)
 }

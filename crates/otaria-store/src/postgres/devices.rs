@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use otaria_core::ids::{
     AccountNo, DeviceId, DeviceName, InformedVersion, JobNo, ModuleName, ProductKey, ProductNo,
 };
+use otaria_core::shard::Shard;
 use otaria_core::time::Timestamp;
+use otaria_ports::auth::SeenDevice;
 use otaria_ports::store::{
     AuthRow, BATCH_MAX, Candidate, Device, Devices, Drawn, ModuleVersion, NewDevice, NewProduct, Product,
     StoreError,
@@ -166,6 +168,13 @@ impl Devices for PostgresStore {
             })
         });
         work.await
+    }
+
+    async fn seen_since(&self, shard: Shard, since: Timestamp) -> Result<Vec<SeenDevice>, StoreError> {
+        let (first, last) = (DeviceId::new(shard, 0), DeviceId::new(shard, -1));
+        let asked = || query(sql::SEEN_SINCE).bind(first.0).bind(last.0).bind(since.millis());
+        let found = self.rows("reading who was connected", asked).await?;
+        found.iter().map(rows::seen).collect()
     }
 
     async fn resolve(

@@ -28,7 +28,7 @@ pub(crate) async fn job_moved(
 ) -> Result<(), StoreError> {
     let facts = facts(tx, job).await?;
     if tx.wanted(facts.account) {
-        tell(tx, &facts, at, Happened::Job { status });
+        tell(tx, (job, &facts), at, Happened::Job { status });
     }
     Ok(())
 }
@@ -57,14 +57,14 @@ pub(crate) async fn tasks_moved(
     for moved in moved {
         let facts = facts(tx, moved.job).await?;
         let Some(device) = names.get(&moved.device).filter(|_| tx.wanted(facts.account)) else { continue };
-        tell(tx, &facts, at, moved.happened(device.clone()));
+        tell(tx, (moved.job, &facts), at, moved.happened(device.clone()));
     }
     Ok(())
 }
 
-fn tell(tx: &mut PgTx<'_>, facts: &JobFacts, at: Timestamp, what: Happened) {
+fn tell(tx: &mut PgTx<'_>, (job_no, facts): (JobNo, &JobFacts), at: Timestamp, what: Happened) {
     let (product, job) = (facts.product.clone(), facts.id.clone());
-    tx.tell(Event { account: facts.account, product, job, at, what });
+    tx.tell(Event { account: facts.account, product, job, job_no, at, what });
 }
 
 /// What never changes of a job.

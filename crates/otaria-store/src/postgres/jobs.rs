@@ -119,6 +119,11 @@ impl Jobs for PostgresStore {
         found.iter().map(rows::job).collect()
     }
 
+    async fn ended_jobs(&self, since: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {
+        let ended = || query(sql::ENDED).bind(since.millis()).bind(int(limit));
+        self.rows("reading ended jobs", ended).await?.iter().map(rows::job).collect()
+    }
+
     async fn unfinished_jobs_of(&self, firmware: &FirmwareId) -> Result<u64, StoreError> {
         let count = || query(own::UNFINISHED_OF).bind(firmware.as_str());
         let count: i64 = self.value("counting a firmware's jobs", count).await?;

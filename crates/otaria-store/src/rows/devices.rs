@@ -3,6 +3,7 @@
 use otaria_core::ids::{
     AccessKeyId, AccountNo, DeviceId, DeviceName, InformedVersion, ModuleName, ProductKey, ProductNo,
 };
+use otaria_ports::auth::SeenDevice;
 use otaria_ports::store::{
     AccessKey, Account, AuthRow, Device, ModuleVersion, NewProduct, Product, Role, StoreError,
 };
@@ -55,6 +56,16 @@ pub(crate) fn device(row: &impl Columns) -> Result<Device, StoreError> {
         created_at: of.at("created_at")?,
         active_at: of.maybe_at("active_at")?,
         online_at: of.maybe_at("online_at")?,
+    })
+}
+
+pub(crate) fn seen(row: &impl Columns) -> Result<SeenDevice, StoreError> {
+    let of = Of { table: "device", row };
+    Ok(SeenDevice {
+        device: DeviceId(of.get("id")?),
+        product_key: of.parsed("key", |text: &str| ProductKey::parse(text).ok())?,
+        name: of.parsed("name", |text: &str| DeviceName::parse(text).ok())?,
+        at: of.at("online_at")?,
     })
 }
 

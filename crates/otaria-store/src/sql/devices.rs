@@ -78,6 +78,13 @@ pub(crate) const AUTH: &str = "
      cross join product p cross join device d
      where p.key = j.value ->> 0 and d.product_no = p.no and d.name = j.value ->> 1";
 
+/// Rides on the primary keys of `device`, of which it reads a shard, and of `product`.
+pub(crate) const SEEN_SINCE: &str = "
+    select d.id, p.key, d.name, d.online_at
+      from device d cross join product p
+     where d.id between $1 and $2 and d.online_at >= $3 and d.enabled = 1 and p.no = d.product_no
+     order by d.id";
+
 /// Rides on the primary key of `device`. $1 holds arrays of id, first and last
 /// instant.
 pub(crate) const CONNECTED: &str = "

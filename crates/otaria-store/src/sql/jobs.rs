@@ -101,6 +101,10 @@ pub(crate) const COUNT_OF_DEVICE: &str = "
 /// Rides on `job_live (no) where live = 1`.
 pub(crate) const UNFINISHED: &str = job!("where j.live = 1 order by j.no");
 
+/// Rides on `job_ended (ended_at) where ended_at is not null`.
+pub(crate) const ENDED: &str =
+    job!("where j.ended_at is not null and j.ended_at >= $1 order by j.ended_at desc, j.no desc limit $2");
+
 /// Rides on `job_firmware (firmware_no)`.
 pub(crate) const UNFINISHED_OF: &str = "
     select count(*) from firmware f cross join job j

@@ -277,7 +277,8 @@ impl Loop {
         let outcome = self.transaction(batch, &mut answers).await;
         let events = std::mem::take(&mut self.tx.events);
         if let Err(error) = &outcome {
-            tracing::error!(%error, "a transaction was rolled back");
+            // With what SQLite says: a full disk is mended by whoever reads this.
+            tracing::error!(error = error as &dyn std::error::Error, "a transaction was rolled back");
             self.tx.jobs.clear();
             // It may be closed already: SQLite rolls back by itself when the disk is full.
             let _ = execute(&mut self.tx.conn, "rollback").await;

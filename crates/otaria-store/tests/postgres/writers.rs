@@ -202,6 +202,40 @@ fn a_device_is_never_in_more_groups_than_it_may() {
     });
 }
 
+/// Processes that begin at the same moment on an empty database tell one key, and it is the one that is kept.
+#[test]
+#[ignore = "needs PostgreSQL: cargo xtask test runs it"]
+fn of_many_first_admin_keys_one_is_kept() {
+    use otaria_core::ids::AccessKeyId;
+    use otaria_ports::store::{AccessKey, Role};
+
+    with_database(|database| {
+        block_on(async {
+            let stores = [database.open_silent().await, database.open_silent().await];
+            for round in 0..8 {
+                let no = stores[0].create_account(&format!("account{round}"), at(0)).await.unwrap().no;
+                let keys: Vec<_> = (0..8)
+                    .map(|n| AccessKey {
+                        id: AccessKeyId::parse(&format!("OTAKEY{round:02}{n:016}")).unwrap(),
+                        account: no,
+                        role: Role::Admin,
+                        active: true,
+                        sealed_secret: vec![n],
+                        created_at: at(0),
+                    })
+                    .collect();
+                let puts = keys.iter().enumerate().map(|(n, key)| stores[n % 2].put_first_admin_key(key));
+                let kept: Vec<bool> = join_all(puts).await.into_iter().map(Result::unwrap).collect();
+                let told: Vec<_> =
+                    keys.iter().zip(kept).filter(|(_, kept)| *kept).map(|(key, _)| key).collect();
+                let there = stores[1].access_keys(no).await.unwrap();
+                assert_eq!(told, there.iter().collect::<Vec<_>>(), "round {round}");
+                assert_eq!(told.len(), 1, "round {round}");
+            }
+        });
+    });
+}
+
 #[test]
 #[ignore = "needs PostgreSQL: cargo xtask test runs it"]
 fn an_account_keeps_an_admin_whoever_removes_them_at_once() {

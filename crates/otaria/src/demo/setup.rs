@@ -14,7 +14,7 @@ use otaria_proto::v1::{
 use super::stage::Stage;
 use super::world::World;
 use crate::child::Server;
-use crate::fleet::{Fleet, Identity, Mode, Plan, Temper};
+use crate::fleet::{Events, Fleet, Identity, Mode, Plan, Temper};
 use crate::remote::{Remote, answer};
 use crate::stopwatch::Stopwatch;
 
@@ -119,7 +119,7 @@ pub(super) fn plan(server: &Server, product_key: &str, seed: u64) -> Plan {
         work_ms: 0,
         version: SRC_VERSION.to_owned(),
         seed,
-        events: None,
+        events: Events::default(),
     }
 }
 

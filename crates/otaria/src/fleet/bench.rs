@@ -3,6 +3,7 @@
 //! Starts its own server with the ceiling off, connects all devices, and runs jobs over all of them one after
 //! another. What it says about pushes is what the devices saw.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -16,7 +17,7 @@ use serde::Serialize;
 
 use super::command::grown;
 use super::report::Report;
-use super::{Fleet, Identity, Mode, Plan, Temper};
+use super::{Events, Fleet, Identity, Mode, Plan, Temper};
 use crate::child::Server;
 use crate::cli::output;
 use crate::process;
@@ -48,6 +49,9 @@ pub(super) struct BenchArgs {
     /// Begin each update after a random time of at most so many milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 3_000)]
     work_ms: u64,
+    /// Let the server write its history to this folder.
+    #[arg(long, value_name = "DIR")]
+    history: Option<PathBuf>,
     /// Start chance from this number.
     #[arg(long)]
     seed: Option<u64>,
@@ -63,13 +67,19 @@ struct Verdict {
     server_idle_kib: Option<u64>,
     server_connected_kib: Option<u64>,
     server_peak_kib: Option<u64>,
+    /// Processor time of the server while the jobs ran.
+    server_cpu_seconds: Option<f64>,
     seed: u64,
     ok: bool,
 }
 
 /// Runs the command.
 pub(super) async fn run(args: BenchArgs) -> anyhow::Result<()> {
-    let mut server = Server::start(&["--api-quota", "off", "--maximum-per-minute-ceiling", "off"]).await?;
+    let mut options = vec!["--api-quota", "off", "--maximum-per-minute-ceiling", "off"];
+    if let Some(history) = &args.history {
+        options.extend(["--history", history.to_str().context("the folder's name is not UTF-8")?]);
+    }
+    let mut server = Server::start(&options).await?;
     let measured = tokio::select! {
         measured = Box::pin(measure(&args, &server)) => Some(measured),
         () = process::interrupted() => None,
@@ -116,7 +126,7 @@ async fn measure(args: &BenchArgs, server: &Server) -> anyhow::Result<Verdict> {
         work_ms: args.work_ms,
         version: "1.0.0".to_owned(),
         seed,
-        events: None,
+        events: Events::default(),
     };
     let fleet = Fleet::start(plan, devices)?;
     let patience = Duration::from_secs(120);
@@ -127,6 +137,7 @@ async fn measure(args: &BenchArgs, server: &Server) -> anyhow::Result<Verdict> {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let connected_kib = process::resident_kib(server.ready.pid);
 
+    let cpu_before = process::cpu_seconds(server.ready.pid);
     let mut all_updated = true;
     for job in 0..args.jobs {
         let version = format!("{}.0.0", job + 2);
@@ -140,6 +151,7 @@ async fn measure(args: &BenchArgs, server: &Server) -> anyhow::Result<Verdict> {
     }
     line.finish_and_clear();
 
+    let cpu = cpu_before.zip(process::cpu_seconds(server.ready.pid)).map(|(before, now)| now - before);
     let growth = idle_kib.zip(connected_kib).map(|(before, now)| grown(before, now));
     let report = Report::new(fleet.recorder(), growth);
     Ok(Verdict {
@@ -148,6 +160,7 @@ async fn measure(args: &BenchArgs, server: &Server) -> anyhow::Result<Verdict> {
         server_idle_kib: idle_kib,
         server_connected_kib: connected_kib,
         server_peak_kib: process::peak_resident_kib(server.ready.pid),
+        server_cpu_seconds: cpu,
         seed,
     })
 }

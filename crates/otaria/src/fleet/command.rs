@@ -45,7 +45,8 @@ enum FleetCommand {
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// The devices: `name,secret` a line, as `otaria device register --out` writes them.
+    /// The devices: `name,secret` a line, as `otaria device register --out` writes them. A third word says how one
+    /// behaves: `good`, `failing`, `flaky` (fails once), `silent` or `stalling` (begins and never ends).
     #[arg(long, value_name = "CSV", required = true)]
     names_file: PathBuf,
     /// The product of the devices.
@@ -99,6 +100,9 @@ struct RunArgs {
     /// `offline`, `notice`, `progress`, `inform`), version or step, number of the notice.
     #[arg(long, value_name = "CSV")]
     events: Option<PathBuf>,
+    /// Write down the same in this file as JSON, as `otaria check-history` reads it.
+    #[arg(long, value_name = "NDJSON")]
+    history: Option<PathBuf>,
     /// Start chance from this number.
     #[arg(long)]
     seed: Option<u64>,
@@ -148,7 +152,7 @@ async fn stay(args: RunArgs) -> anyhow::Result<()> {
         memory().context("the memory of the process of --server-pid cannot be read")?;
     }
     let idle_kib = memory();
-    let events = args.events.as_deref().map(Events::create).transpose()?;
+    let events = Events::create(args.events.as_deref(), args.history.as_deref())?;
     let fleet = Fleet::start(
         Plan {
             product_key: args.product_key,

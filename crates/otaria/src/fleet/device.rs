@@ -61,6 +61,8 @@ pub(crate) struct Device {
     identity: Identity,
     kit: Kit,
     version: String,
+    /// The version at which it failed last, if it is flaky.
+    failed_at: String,
     packet_id: u16,
     /// How often a gateway failed it.
     turns: usize,
@@ -80,6 +82,7 @@ impl Device {
             identity,
             kit,
             version,
+            failed_at: String::new(),
             packet_id: 0,
             turns: 0,
             draws: 0,
@@ -178,14 +181,14 @@ impl Device {
         let (topic, params, qos) = match say {
             Say::Inform { version } => {
                 let params = serde_json::json!({ "version": version }).to_string();
-                self.site.recorder.said(self.place, "inform", &version);
+                self.site.recorder.informed(self.place, &version);
                 self.version = version;
                 let qos = if self.kit == Kit::C { QoS::AtLeastOnce } else { QoS::AtMostOnce };
                 (format!("/ota/device/inform/{names}"), params, qos)
             }
             Say::Progress { step, text } => {
                 let params = serde_json::json!({ "step": step.to_string(), "desc": text }).to_string();
-                self.site.recorder.said(self.place, "progress", &step.to_string());
+                self.site.recorder.progressed(self.place, step);
                 (format!("/ota/device/progress/{names}"), params, QoS::AtMostOnce)
             }
             Say::Ask(ask) => {
@@ -223,7 +226,9 @@ impl Device {
         }
         let names = publish.topic.strip_prefix("/ota/device/upgrade/").and_then(|rest| rest.split_once('/'));
         if names != Some((self.site.product_key.as_str(), &*self.identity.name)) {
-            count_up(&recorder.totals.odd_messages);
+            let notice = Notice::parse(&publish.payload).ok();
+            let offers = notice.as_ref().map(|notice| (notice.version.as_str(), notice.wire_id));
+            recorder.strayed(self.place, &publish.topic, offers);
             self.trouble(|| format!("got a message on {}", publish.topic));
             return;
         }
@@ -251,7 +256,21 @@ impl Device {
                 Some(blocks)
             }
         };
-        self.work = Some(Box::pin(update(site, self.place, (notice, blocks), self.identity.temper, think)));
+        let temper = self.temper_for(&notice.version);
+        self.work = Some(Box::pin(update(site, self.place, (notice, blocks), temper, think)));
+    }
+
+    /// How it behaves towards a notice of this version.
+    fn temper_for(&mut self, version: &str) -> Temper {
+        let temper = self.identity.temper;
+        if temper != Temper::Flaky {
+            return temper;
+        }
+        if self.failed_at == version {
+            return Temper::Good;
+        }
+        version.clone_into(&mut self.failed_at);
+        temper
     }
 
     /// Whether this is the topic of the blocks that it asked for.

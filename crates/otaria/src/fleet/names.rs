@@ -1,5 +1,5 @@
 //! The file that says which devices a fleet is made of: `name,secret` a line, as `device register --out`
-//! writes it.
+//! writes it; a third word, where there is one, says how the device behaves.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -26,12 +26,16 @@ fn parse(lines: impl BufRead, most: Option<usize>) -> anyhow::Result<Vec<Identit
         if most.is_some_and(|most| devices.len() >= most) {
             break;
         }
-        match line.split_once(',') {
-            Some((name, secret)) if !name.is_empty() && !secret.is_empty() => devices.push(Identity {
-                name: name.trim().into(),
-                secret: secret.trim().into(),
-                temper: Temper::Good,
-            }),
+        let mut words = line.splitn(3, ',').map(str::trim);
+        let (name, secret, temper) = (words.next(), words.next(), words.next());
+        let temper = Temper::parse(temper.unwrap_or("good"));
+        match (name, secret, temper) {
+            (Some(name), Some(secret), Some(temper)) if !name.is_empty() && !secret.is_empty() => {
+                devices.push(Identity { name: name.into(), secret: secret.into(), temper });
+            }
+            (_, _, None) => {
+                bail!("line {} names neither good, failing, flaky, silent nor stalling", number + 1)
+            }
             _ => bail!("line {} is not `name,secret`", number + 1),
         }
     }
@@ -52,6 +56,15 @@ mod tests {
         let read: Vec<_> = devices.iter().map(|device| (&*device.name, &*device.secret)).collect();
         assert_eq!(read, [("d1", "s1"), ("d2", "s2")]);
         assert_eq!(parse(text.as_bytes(), Some(1)).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_third_word_says_how_a_device_behaves() {
+        let devices = parse("d1,s1,silent\nd2,s2\nd3,s3,flaky\n".as_bytes(), None).unwrap();
+        let tempers: Vec<_> = devices.iter().map(|device| device.temper).collect();
+        assert_eq!(tempers, [Temper::Silent, Temper::Good, Temper::Flaky]);
+        let error = parse("d1,s1,lazy\n".as_bytes(), None).unwrap_err();
+        assert!(error.to_string().starts_with("line 1 names neither good"), "{error}");
     }
 
     #[test]

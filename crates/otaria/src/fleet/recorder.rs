@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use otaria_history::record::{Seen as SeenLine, Sight};
 use parking_lot::Mutex;
 
 use super::events::Events;
@@ -65,20 +66,22 @@ pub(crate) fn sum(sum: &AtomicU64) -> u64 {
 /// The records of a fleet.
 pub(crate) struct Recorder {
     clock: Stopwatch,
+    product: String,
     names: Vec<Box<str>>,
     devices: Vec<Mutex<DeviceRecord>>,
     versions: Mutex<Vec<String>>,
     troubles: Mutex<Vec<String>>,
-    events: Option<Events>,
+    events: Events,
     pub(crate) totals: Totals,
 }
 
 impl Recorder {
     /// For devices of these names; `clock` is the start that all instants count from. What happens is also
-    /// written to `events`, if given.
-    pub(crate) fn new(names: Vec<Box<str>>, clock: Stopwatch, events: Option<Events>) -> Self {
+    /// written to `events`.
+    pub(crate) fn new(product: String, names: Vec<Box<str>>, clock: Stopwatch, events: Events) -> Self {
         Self {
             clock,
+            product,
             devices: names.iter().map(|_| Mutex::default()).collect(),
             names,
             versions: Mutex::default(),
@@ -95,33 +98,48 @@ impl Recorder {
         record.connects += 1;
         count_up(&self.totals.connects);
         count_up(&self.totals.online);
-        self.event(at, device, "online", "", None);
+        self.event(at, device, || Sight::Online {});
     }
 
     pub(crate) fn lost(&self, device: usize, why: &std::io::Error) {
         self.totals.online.fetch_sub(1, Ordering::Relaxed);
         count_up(&self.totals.lost);
-        self.event(self.clock.elapsed(), device, "offline", "", None);
+        self.event(self.clock.elapsed(), device, || Sight::Offline {});
         self.trouble(device, || format!("lost its connection: {why}"));
     }
 
     pub(crate) fn noticed(&self, device: usize, version: &str, wire_id: u64) {
         let at = self.clock.elapsed();
-        self.event(at, device, "notice", version, Some(wire_id));
+        self.event(at, device, || notice(version, wire_id, None));
         let version = self.number_of(version);
         let place = u32::try_from(device).unwrap_or(u32::MAX);
         self.devices[device].lock().notices.push(Seen { at, device: place, version, wire_id });
         count_up(&self.totals.notices);
     }
 
-    /// Something that a device says: `inform` and the version, or `progress` and the step.
-    pub(crate) fn said(&self, device: usize, event: &str, what: &str) {
-        self.event(self.clock.elapsed(), device, event, what, None);
+    /// A message on a topic that is not the device's own, with what it offers if it is a notice.
+    pub(crate) fn strayed(&self, device: usize, topic: &str, offers: Option<(&str, u64)>) {
+        let (version, wire_id) = offers.unwrap_or_default();
+        self.event(self.clock.elapsed(), device, || notice(version, wire_id, Some(topic.to_owned())));
+        count_up(&self.totals.odd_messages);
     }
 
-    fn event(&self, at: Duration, device: usize, event: &str, what: &str, id: Option<u64>) {
-        if let Some(events) = &self.events {
-            events.write(self.clock.unix_us(at), &self.names[device], event, what, id);
+    /// The device says which version it runs.
+    pub(crate) fn informed(&self, device: usize, version: &str) {
+        let sight = || Sight::Inform { version: version.to_owned(), module: String::new() };
+        self.event(self.clock.elapsed(), device, sight);
+    }
+
+    /// The device says how far it is, or what went wrong.
+    pub(crate) fn progressed(&self, device: usize, step: i8) {
+        let sight = || Sight::Progress { step: step.into(), module: String::new() };
+        self.event(self.clock.elapsed(), device, sight);
+    }
+
+    fn event(&self, at: Duration, device: usize, what: impl FnOnce() -> Sight) {
+        if !self.events.is_off() {
+            let (product, name) = (self.product.clone(), self.names[device].to_string());
+            self.events.write(&SeenLine { at: self.clock.unix_us(at), product, device: name, what: what() });
         }
     }
 
@@ -135,7 +153,7 @@ impl Recorder {
 
     /// Brings the file of events up to date.
     pub(crate) fn flush_events(&self) {
-        if let Some(why) = self.events.as_ref().and_then(Events::flush) {
+        if let Some(why) = self.events.flush() {
             self.trouble_of("the file of events", || why.to_string());
         }
     }
@@ -222,13 +240,23 @@ impl Recorder {
     }
 }
 
+fn notice(version: &str, wire_id: u64, strange_topic: Option<String>) -> Sight {
+    let id = i64::try_from(wire_id).unwrap_or(i64::MAX);
+    Sight::Notice { version: version.to_owned(), module: String::new(), id, strange_topic }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn recorder(names: &[&str]) -> Recorder {
+        let names = names.iter().map(|name| (*name).into()).collect();
+        Recorder::new("a1".into(), names, Stopwatch::start(), Events::default())
+    }
+
     #[test]
     fn each_device_keeps_its_own_record() {
-        let recorder = Recorder::new(vec!["a".into(), "b".into()], Stopwatch::start(), None);
+        let recorder = recorder(&["a", "b"]);
         recorder.connected(1);
         recorder.noticed(1, "2.0.0", 7);
         recorder.noticed(1, "2.0.0", 8);
@@ -255,7 +283,7 @@ mod tests {
 
     #[test]
     fn only_the_first_troubles_are_kept() {
-        let recorder = Recorder::new(vec!["a".into()], Stopwatch::start(), None);
+        let recorder = recorder(&["a"]);
         (0..100).for_each(|n| recorder.trouble(0, || n.to_string()));
         assert_eq!(recorder.troubles().len(), TROUBLES_MAX);
     }

@@ -70,7 +70,8 @@ impl Update {
                 }
                 match self.temper {
                     Temper::Good => (progress(10, ""), Stage::Download),
-                    Temper::Failing => (progress(-1, "update failed"), Stage::End),
+                    Temper::Stalling => (progress(10, ""), Stage::End),
+                    Temper::Failing | Temper::Flaky => (progress(-1, "update failed"), Stage::End),
                     Temper::Silent => return None,
                 }
             }

@@ -26,10 +26,11 @@ pub(crate) fn explain(status: &Status) -> anyhow::Error {
 
     let pause = details.retry_info().and_then(|retry| retry.retry_delay);
     let advice = match (status.code(), pause) {
-        (_, Some(pause)) => Some(format!(
+        (Code::ResourceExhausted, Some(pause)) => Some(format!(
             "try again in {:.1} s; `serve --api-quota off` lifts the quotas",
             pause.as_secs_f64()
         )),
+        (_, Some(pause)) => Some(format!("try again in {:.1} s", pause.as_secs_f64())),
         (code, None) => advice(code).map(str::to_owned),
     };
     if let Some(advice) = advice {
@@ -104,7 +105,14 @@ mod tests {
             "too many calls",
             ErrorDetails::with_retry_info(Some(Duration::from_millis(1_500))),
         );
-        assert!(explain(&quota).to_string().contains("try again in 1.5 s"));
+        assert!(explain(&quota).to_string().contains("try again in 1.5 s; `serve --api-quota off`"));
+        // A server that is not served by its disk has nothing to do with quotas.
+        let away = Status::with_error_details(
+            Code::Unavailable,
+            "temporarily unavailable",
+            ErrorDetails::with_retry_info(Some(Duration::from_secs(1))),
+        );
+        assert!(explain(&away).to_string().ends_with("try again in 1.0 s"));
         assert!(explain(&Status::unauthenticated("no such key")).to_string().contains("--access-key-id"));
         assert!(explain(&Status::new(Code::NotFound, "")).to_string().starts_with("refused: NotFound"));
     }

@@ -15,7 +15,6 @@ use otaria_ports::Unavailable;
 use otaria_ports::bell::Bell;
 use otaria_ports::bus::{Bus, LocalBus};
 use otaria_ports::clock::Clock;
-use otaria_ports::events::Events;
 use otaria_ports::ids::Ids;
 use otaria_ports::inbox::{Block, BlockAsked, Fetched, Inbox, NoBlock};
 use otaria_ports::nonces::Nonces;
@@ -32,6 +31,7 @@ use otaria_store::{PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
 
 use super::bridge;
 use super::folder::Folder;
+use super::history::Recording;
 use super::quotas::{GovernedQuotas, per_second};
 use crate::clock::SystemClock;
 use crate::config::{Config, Hidden};
@@ -66,6 +66,8 @@ pub(crate) struct Base {
     pub(crate) lease: Duration,
     /// What is shared with other processes.
     pub(crate) shared: Option<Shared>,
+    /// Stands before events and the pusher already.
+    pub(crate) recording: Recording,
 }
 
 /// What the gateway of a process runs.
@@ -111,19 +113,25 @@ pub(crate) struct Shared {
 }
 
 impl Base {
+    /// The store for the engine.
+    pub(crate) fn store(&self) -> Arc<dyn Store> {
+        self.recording.store(self.keeper.store())
+    }
+
     /// Opens everything.
     pub(crate) async fn open(config: &Config, folder: &Folder, ids: &Arc<dyn Ids>) -> anyhow::Result<Self> {
         match (&config.store.url, &config.redis.url) {
             (Some(store), Some(redis)) => shared(config, store, redis, ids).await,
-            _ => alone(config, folder).await,
+            _ => alone(config, folder, ids).await,
         }
     }
 }
 
-async fn alone(config: &Config, folder: &Folder) -> anyhow::Result<Base> {
+async fn alone(config: &Config, folder: &Folder, ids: &Arc<dyn Ids>) -> anyhow::Result<Base> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let recording = Recording::begin(config, &clock, &**ids)?;
     let feed = EventFeed::start();
-    let events = Arc::clone(&feed) as Arc<dyn Events>;
+    let events = recording.events(Arc::clone(&feed) as _);
     let store = SqliteStore::open(folder.database(), SqliteOptions::default(), events).await;
     let store = Arc::new(store.context("opening the store")?);
     // Each start is a new member with a greater number: sessions of earlier starts are older.
@@ -136,13 +144,14 @@ async fn alone(config: &Config, folder: &Folder) -> anyhow::Result<Base> {
         presence: Arc::new(LocalPresence::new(incarnation.0, Arc::clone(&news))),
         pace: Arc::new(LocalPace::new(HORIZON_EMBEDDED)),
         bus: Arc::new(LocalBus::new(Arc::clone(&news))),
-        pusher: gateway.pusher(),
+        pusher: recording.pusher(gateway.pusher()),
         quotas: local_quotas(config)?,
         gateway: Some(gateway),
         clock,
         news,
         lease: LEASE_ALONE,
         shared: None,
+        recording,
     })
 }
 
@@ -167,7 +176,8 @@ async fn shared(
     let link = RedisLink::open(&redis, Arc::clone(ids)).await.context("opening what processes share")?;
     let hub = Hub::start(&link);
     let clock: Arc<dyn Clock> = SharedClock::start(&link);
-    let events: Arc<dyn Events> = RedisEvents::start(&link, &hub).await;
+    let recording = Recording::begin(config, &clock, &**ids)?;
+    let events = recording.events(RedisEvents::start(&link, &hub).await);
     let half = (config.store.max_connections / 2).max(1);
     let options = PostgresOptions {
         writers: half,
@@ -209,12 +219,13 @@ async fn shared(
         presence: Arc::clone(&presence) as _,
         pace,
         bus: RedisBus::start(&link, &hub, Arc::clone(&news)).await,
-        pusher,
+        pusher: recording.pusher(pusher),
         quotas,
         gateway,
         clock,
         news,
         lease: LEASE_SHARED,
+        recording,
         shared: Some(Shared { link, hub, presence, inbox }),
     })
 }

@@ -8,9 +8,11 @@ use std::time::Duration;
 use anyhow::Context;
 use async_trait::async_trait;
 use otaria_core::ids::{AccessKeyId, AccountNo, DeviceName, ProductKey};
+use otaria_core::shard::Shard;
+use otaria_core::time::Timestamp;
 use otaria_mqtt::{BrokerConfig, BrokerPorts, Gateway, GatewayConfig, NoticePusher, Ports, TlsConfig};
 use otaria_ports::Unavailable;
-use otaria_ports::auth::{DeviceAuth, DeviceCredential};
+use otaria_ports::auth::{DeviceAuth, DeviceCredential, SeenDevice};
 use otaria_ports::clock::Clock;
 use otaria_ports::inbox::Inbox;
 use rustls::pki_types::pem::PemObject;
@@ -123,6 +125,10 @@ impl DeviceAuth for PlatformsOnly {
         who: &[(ProductKey, DeviceName)],
     ) -> Result<Vec<Option<DeviceCredential>>, Unavailable> {
         Ok(vec![None; who.len()])
+    }
+
+    async fn seen_since(&self, _: Shard, _: Timestamp) -> Result<Vec<SeenDevice>, Unavailable> {
+        Ok(Vec::new())
     }
 
     async fn platform(&self, key: &AccessKeyId, secret: &str) -> Result<Option<AccountNo>, Unavailable> {

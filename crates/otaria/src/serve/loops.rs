@@ -160,7 +160,16 @@ impl Loops {
             Err(error) => {
                 let rest = pause.next();
                 metrics::counter!("otaria_loop_failures_total", "loop" => name).increment(1);
-                tracing::warn!(r#loop = name, %error, rest_ms = rest.as_millis(), "tick failed; it is repeated");
+                {
+                    // With everything that lies below it; gone before the wait.
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(
+                        r#loop = name,
+                        error,
+                        rest_ms = rest.as_millis(),
+                        "tick failed; it is repeated"
+                    );
+                }
                 tokio::select! {
                     () = tokio::time::sleep(rest) => {}
                     _ = self.stop.wait_for(|stop| *stop) => {}

@@ -36,6 +36,7 @@ impl Pace for NoPace {
         let all = |wish: &PaceWish| Grant {
             emissions: vec![Emission { date: Micros::from(now), tokens: wish.want }],
             next_at: now + Duration::from_millis(10),
+            rate: wish.rate,
         };
         Ok(wishes.iter().map(all).collect())
     }

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use otaria_core::witness::{COUNTER, Invariant};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat};
@@ -38,8 +39,11 @@ pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
         .context("setting buckets")?;
     let handle = builder.install_recorder().context("starting metrics")?;
     metrics::gauge!("otaria_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    // There from the start, so that an alert on it has something to watch.
-    metrics::counter!("otaria_invariant_violations_total", "invariant" => "I9").absolute(0);
+    // There from the start, so that an alert on them has something to watch, and another that they are there.
+    metrics::describe_counter!(COUNTER, "Broken promises, by the number of the invariant; must stay 0");
+    for invariant in Invariant::ALL {
+        metrics::counter!(COUNTER, "invariant" => invariant.as_str()).absolute(0);
+    }
     let kept = handle.clone();
     tokio::spawn(async move {
         // Without upkeep, histograms keep every sample until somebody asks.

@@ -12,7 +12,7 @@ use otaria_core::vault::Vault;
 use otaria_engine::auth::StoreAuth;
 use otaria_engine::ownership::Owner;
 use otaria_engine::{Commands, Deps, Shell};
-use otaria_objects::Users;
+use otaria_objects::{Links, Users};
 use otaria_openapi::{ApiParts, BrokerHook, Check, FaceParts, Forms, HttpFace, StorePackages, StoreRejects};
 use otaria_ports::auth::DeviceAuth;
 use otaria_ports::clock::Clock;
@@ -27,6 +27,7 @@ use super::base::{Base, Keeper, Shared};
 use super::folder::{self, Folder};
 use super::forms::HttpForms;
 use super::gateway::MqttFace;
+use super::history::Recording;
 use super::inbox::QueueInbox;
 use super::loops::Loops;
 use super::{cron, telemetry};
@@ -51,6 +52,7 @@ pub(crate) struct Server {
     loops: JoinSet<()>,
     cron: Option<JobScheduler>,
     keeper: Keeper,
+    recording: Recording,
     /// Left hints are passed on to those who go on.
     shell: Arc<Shell>,
     /// Whether others wait for this process's shards.
@@ -93,7 +95,7 @@ impl Server {
         let base = Base::open(&config, &folder, &ids).await?;
         let clock = Arc::clone(&base.clock);
         let shell = Shell::new(Deps {
-            store: base.keeper.store(),
+            store: base.store(),
             objects: Arc::clone(&objects),
             presence: Arc::clone(&base.presence),
             pusher: Arc::clone(&base.pusher),
@@ -109,9 +111,9 @@ impl Server {
         let key_file = keyfile::path_in(folder.path());
         let new_key = if roles.api { admin_key(&commands, &*clock, &key_file).await? } else { None };
 
-        let inbox = QueueInbox::start(Arc::clone(&shell), Arc::clone(&clock));
+        let inbox = base.recording.inbox(QueueInbox::start(Arc::clone(&shell), Arc::clone(&clock)));
         if let Some(shared) = &base.shared {
-            shared.give_inbox(Arc::clone(&inbox) as _);
+            shared.give_inbox(Arc::clone(&inbox));
         }
         let (stop_loops, stop) = watch::channel(false);
         let mut loops = JoinSet::new();
@@ -212,6 +214,7 @@ impl Server {
             loops,
             cron,
             keeper: base.keeper,
+            recording: base.recording,
             shell,
             hands_over: config.is_clustered() && roles.dispatcher,
             _folder: folder,
@@ -258,7 +261,19 @@ impl Server {
 
     /// Stops: no new work, what is under way ends, leases are handed over, the store is closed.
     pub(crate) async fn stop(self) {
-        let Self { http, stop_faces, stop_loops, faces, loops, cron, keeper, shell, hands_over, .. } = self;
+        let Self {
+            http,
+            stop_faces,
+            stop_loops,
+            faces,
+            loops,
+            cron,
+            keeper,
+            recording,
+            shell,
+            hands_over,
+            ..
+        } = self;
         http.drain();
         stop_faces.send_replace(true);
         if hands_over {
@@ -277,6 +292,7 @@ impl Server {
         shell.pass_on_hints();
         tokio::time::sleep(LAST_WORDS).await;
         keeper.close().await;
+        recording.end().await;
         tracing::info!("stopped");
     }
 }
@@ -294,7 +310,8 @@ async fn end<T: 'static>(mut tasks: JoinSet<T>, what: &'static str) {
 async fn open_objects(config: &Config, folder: &Folder) -> anyhow::Result<Arc<dyn Objects>> {
     let place = config.objects.url.clone().unwrap_or_else(|| folder.objects().display().to_string());
     let users = if config.is_clustered() { Users::Several } else { Users::One };
-    otaria_objects::open(&place, users).await.context("opening the objects")
+    let links = if config.objects.presigned_downloads { Links::Presigned } else { Links::Never };
+    otaria_objects::open(&place, users, links).await.context("opening the objects")
 }
 
 /// What download links begin with.

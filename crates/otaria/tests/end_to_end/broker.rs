@@ -27,7 +27,7 @@ fn mosquitto() -> PathBuf {
 }
 
 /// Starts Mosquitto with a configuration, and waits until it listens.
-async fn broker(config: &Path, at: SocketAddr) -> Child {
+pub(crate) async fn broker(config: &Path, at: SocketAddr) -> Child {
     let mut command = Command::new(mosquitto());
     command.arg("-c").arg(config).stdin(Stdio::null());
     command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
@@ -36,12 +36,18 @@ async fn broker(config: &Path, at: SocketAddr) -> Child {
     child
 }
 
-fn write_list(file: &Path, devices: &[Identity]) {
+pub(crate) fn write_list(file: &Path, devices: &[Identity]) {
     let lines = devices.iter().map(|device| format!("{},{}\n", device.name, device.secret));
     std::fs::write(file, lines.collect::<String>()).unwrap();
 }
 
-async fn broker_config(devices: &Path, product: &str, url: &str, more: &[&str], out: &Path) -> Ended {
+pub(crate) async fn broker_config(
+    devices: &Path,
+    product: &str,
+    url: &str,
+    more: &[&str],
+    out: &Path,
+) -> Ended {
     let mut command = otaria();
     command.args(["broker-config", "mosquitto", "--product-key", product, "--broker", url, "--devices"]);
     command.arg(devices).arg("--out").arg(out);
@@ -49,21 +55,21 @@ async fn broker_config(devices: &Path, product: &str, url: &str, more: &[&str], 
 }
 
 /// Client id, user name and password as the C kit has them.
-fn login(product: &str, identity: &Identity) -> [String; 3] {
+pub(crate) fn login(product: &str, identity: &Identity) -> [String; 3] {
     let [client_id, user, mut password] = login_at(TIMESTAMP, product, identity);
     password.make_ascii_uppercase();
     [client_id, user, password]
 }
 
-fn version(version: &str) -> String {
+pub(crate) fn version(version: &str) -> String {
     serde_json::json!({"id": "1", "params": {"version": version}}).to_string()
 }
 
-fn inform_topic(product: &str, device: &Identity) -> String {
+pub(crate) fn inform_topic(product: &str, device: &Identity) -> String {
     format!("/ota/device/inform/{product}/{}", device.name)
 }
 
-async fn known_version(faces: &Faces, product: &str, device: &Identity) -> String {
+pub(crate) async fn known_version(faces: &Faces, product: &str, device: &Identity) -> String {
     let request = QueryDeviceDetailRequest {
         product_key: Some(product.to_owned()),
         device_name: Some(device.name.clone()),

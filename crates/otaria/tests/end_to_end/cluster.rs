@@ -3,6 +3,7 @@
 
 mod services;
 mod stage;
+mod takeover;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,13 +11,14 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use otaria_proto::v1::{
     AccessKeyRole, AccessKeyStatus, CreateAccessKeyRequest, CreateOtaStaticUpgradeJobRequest, DeviceStatus,
-    DisableThingRequest, EnableThingRequest, PauseOtaJobRequest, ResumeOtaJobRequest, TaskStatus,
-    UpdateAccessKeyRequest,
+    DisableThingRequest, EnableThingRequest, GenerateDeviceNameListUrlRequest, GenerateOtaUploadUrlRequest,
+    ListAccessKeysRequest, PauseOtaJobRequest, ResumeOtaJobRequest, TaskStatus, UpdateAccessKeyRequest,
 };
 use rumqttc::ConnectReturnCode;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Code;
+use tonic_types::StatusExt;
 
 use self::stage::{Cluster, Crew, Role, VERSION};
 use crate::cloud::{Cloud, now, params};
@@ -192,6 +194,20 @@ async fn a_key_that_is_disabled_at_one_api_is_refused_everywhere_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL and Redis: cargo xtask test runs it"]
+async fn apis_that_begin_together_make_one_admin_key() {
+    let (cluster, keys) = Cluster::start_without_key(&[Role::Api; 4]).await;
+    assert_eq!(keys.len(), 1, "of four one has a key to tell: {} have", keys.len());
+    for faces in cluster.faces_of(&keys[0]) {
+        let there = faces.access().list_access_keys(ListAccessKeysRequest::default()).await;
+        let there = there.unwrap().into_inner().access_keys;
+        let ids: Vec<_> = there.iter().map(|key| key.access_key_id.as_str()).collect();
+        assert_eq!(ids, [keys[0][0].as_str()]);
+    }
+    cluster.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL and Redis: cargo xtask test runs it"]
 async fn two_apis_refuse_and_count_as_one() {
     let cluster = Cluster::start(&[Role::Api, Role::Api], "[limits.quotas]\nQueryOTAJob = 5\n").await;
     let crew = Crew::gather(&cluster, 0).await;
@@ -232,6 +248,47 @@ async fn two_apis_refuse_and_count_as_one() {
     // A second's worth at once, and then five a second.
     let allowed = 5.0 + 5.0 * lasted.as_secs_f64() + 1.0;
     assert!(served >= 5 && (served as f64) < allowed, "{served} served within {lasted:?}");
+    cluster.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL and Redis: cargo xtask test runs it"]
+async fn upload_forms_are_counted_over_both_faces_of_both_apis_and_each_for_itself() {
+    let quotas = "[limits.quotas]\nGenerateOTAUploadURL = 4\nGenerateDeviceNameListURL = 4\n";
+    let cluster = Cluster::start(&[Role::Api, Role::Api], quotas).await;
+    let (faces, clouds) = (cluster.faces(), cluster.clouds());
+    for action in ["GenerateOTAUploadURL", "GenerateDeviceNameListURL"] {
+        let ask = async |n: usize| -> Result<(), String> {
+            let (faces, cloud) = (&faces[n % 2], &clouds[n % 2]);
+            // Every fourth and fifth over HTTP.
+            if n % 5 > 2 {
+                let said = cloud.call(action, &params(&[])).await;
+                return if said.json["Success"] == true { Ok(()) } else { Err(said.refused().0.to_owned()) };
+            }
+            let answer = if action == "GenerateOTAUploadURL" {
+                let asked = GenerateOtaUploadUrlRequest::default();
+                faces.firmware().generate_ota_upload_url(asked).await.map(drop)
+            } else {
+                let asked = GenerateDeviceNameListUrlRequest::default();
+                faces.jobs().generate_device_name_list_url(asked).await.map(drop)
+            };
+            answer.map_err(|status| {
+                assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+                status.get_error_details().error_info().unwrap().reason.clone()
+            })
+        };
+        let begun = Instant::now();
+        let answers = join_all((0..40).map(ask)).await;
+        let lasted = begun.elapsed();
+        let refused: BTreeSet<&str> =
+            answers.iter().filter_map(|answer| answer.as_ref().err()).map(String::as_str).collect();
+        let served = answers.iter().filter(|answer| answer.is_ok()).count();
+        println!("{served} of 40 calls of {action} were served within {lasted:?}");
+        assert_eq!(refused, BTreeSet::from(["Throttling.User"]));
+        // A second's worth at once, whatever was asked of the other action, and then four a second.
+        let allowed = 4.0 + 4.0 * lasted.as_secs_f64() + 1.0;
+        assert!(served >= 4 && (served as f64) < allowed, "{served} served within {lasted:?}");
+    }
     cluster.end();
 }
 

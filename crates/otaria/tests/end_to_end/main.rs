@@ -5,6 +5,7 @@
 //! does longer runs, `OTARIA_TEST_SEED=n` repeats one.
 
 mod actions;
+mod alarms;
 mod broker;
 mod cancel;
 mod cloud;
@@ -18,6 +19,7 @@ mod grpc;
 mod http;
 mod malformed;
 mod mqtt;
+mod objects;
 mod readme;
 mod refusals;
 mod rollout;

@@ -1,12 +1,14 @@
 //! A third party's MQTT client, and plain sockets for what it would never send.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, MqttOptions, Packet, Publish, QoS,
-    SubscribeReasonCode,
+    SubscribeReasonCode, TlsConfiguration, Transport,
 };
+use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -22,12 +24,28 @@ pub(crate) struct Client {
 
 impl Client {
     /// Connects with client id, user name and password; the error is the code of the refusal.
-    pub(crate) async fn connect(
+    pub(crate) async fn connect(mqtt: SocketAddr, login: [String; 3]) -> Result<Self, ConnectReturnCode> {
+        Self::connect_by(Transport::Tcp, mqtt, login).await
+    }
+
+    /// The same over TLS.
+    pub(crate) async fn connect_tls(
+        trust: Arc<ClientConfig>,
+        mqtt: SocketAddr,
+        login: [String; 3],
+    ) -> Result<Self, ConnectReturnCode> {
+        let transport = Transport::tls_with_config(TlsConfiguration::Rustls(trust));
+        Self::connect_by(transport, mqtt, login).await
+    }
+
+    async fn connect_by(
+        transport: Transport,
         mqtt: SocketAddr,
         [client_id, user, password]: [String; 3],
     ) -> Result<Self, ConnectReturnCode> {
         let mut options = MqttOptions::new(client_id, mqtt.ip().to_string(), mqtt.port());
         options.set_credentials(user, password).set_keep_alive(Duration::from_secs(60));
+        options.set_transport(transport);
         let (mqtt, mut events) = AsyncClient::new(options, 100);
         let connected = async {
             loop {

@@ -80,6 +80,7 @@ pub(crate) struct Ready {
 pub(crate) struct Server {
     folder: TempDir,
     options: Vec<String>,
+    environment: Vec<(&'static str, String)>,
     wish: Addresses,
     child: Option<Child>,
     ready: Option<Ready>,
@@ -90,7 +91,7 @@ impl Server {
     pub(crate) fn new(wish: Addresses, options: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("otaria-test-").tempdir().unwrap();
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        Self { folder, options, wish, child: None, ready: None }
+        Self { folder, options, environment: Vec::new(), wish, child: None, ready: None }
     }
 
     /// A running server without quotas, on ports of its choice.
@@ -107,7 +108,13 @@ impl Server {
 
     /// A running server with this config file, and without quotas.
     pub(crate) async fn start_configured(config: &str) -> Self {
+        Self::start_in(&[], config).await
+    }
+
+    /// The same with these variables in its environment.
+    pub(crate) async fn start_in(environment: &[(&'static str, &str)], config: &str) -> Self {
         let mut server = Self::new(Addresses::any(), &["--api-quota", "off"]);
+        server.environment = environment.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let file = server.folder.path().join("otaria.toml");
         std::fs::write(&file, config).unwrap();
         server.options.extend(["--config".to_owned(), file.display().to_string()]);
@@ -133,6 +140,7 @@ impl Server {
             .arg(self.data_dir())
             .args(["--grpc", &grpc.to_string(), "--http", &http.to_string(), "--mqtt", &mqtt.to_string()])
             .args(&self.options)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("RUST_BACKTRACE", "1")
             .stdout(Stdio::piped())
             .stderr(log)

@@ -44,9 +44,23 @@ pub(crate) struct Crew<'a> {
     pub(crate) seed: u64,
 }
 
+/// What the devices of a fleet do besides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Habits<'a> {
+    /// How much of a package they download.
+    pub(crate) download: &'static str,
+    /// The folder of what they write down for the checker of histories.
+    pub(crate) history: Option<&'a Path>,
+}
+
 impl Fleets {
     /// Starts the devices, spread over all gateways, and waits until all are online.
     pub(crate) fn start(folder: &Path, crew: &Crew<'_>) -> Result<Self> {
+        Self::start_with(folder, crew, Habits { download: "none", history: None })
+    }
+
+    /// The same, with other habits.
+    pub(crate) fn start_with(folder: &Path, crew: &Crew<'_>, habits: Habits<'_>) -> Result<Self> {
         let lines: Vec<&str> = crew.names_and_secrets.lines().collect();
         let mut fleets = Self { processes: Vec::new(), events: Vec::new() };
         for (number, part) in lines.chunks(lines.len().div_ceil(crew.processes).max(1)).enumerate() {
@@ -59,12 +73,15 @@ impl Fleets {
             let mut launch = Launch::new(&name, &crew.operator.binary, &folder.join("logs"), Life::WithUs)
                 .namespace(crew.operator.namespace.as_deref())
                 .last_word("TERM")
-                .args(["fleet", "--json", "--product-key", crew.product_key, "--download", "none"])
+                .args(["fleet", "--json", "--product-key", crew.product_key, "--download", habits.download])
                 .args(["--mqtt", &gateways, "--seed", &seed, "--work-ms", &crew.work_ms.to_string()])
                 .args(["--connect-rate", &(CONNECT_RATE / crew.processes).to_string(), "--names-file"])
                 .args([&names])
                 .args(["--events"])
                 .args([&events]);
+            if let Some(history) = habits.history {
+                launch = launch.args(["--history"]).args([history.join(format!("{name}.ndjson"))]);
+            }
             if let Some(authority) = crew.authority {
                 launch = launch.args(["--tls-ca"]).args([authority]);
             }

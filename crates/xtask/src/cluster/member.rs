@@ -70,6 +70,11 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
+    /// How many processes have this role and no other.
+    pub(crate) fn count(self, role: Role) -> usize {
+        self.roles().into_iter().filter(|(of, _)| *of == role).map(|(_, count)| count).sum()
+    }
+
     /// What is started, and how often.
     fn roles(self) -> Vec<(Role, usize)> {
         match self {
@@ -164,7 +169,7 @@ impl Cluster {
             for place in 0..count {
                 let first_api = matches!(role, Role::Api | Role::All) && place == 0;
                 let at = Addresses { http: first_api.then_some(downloads), ..Addresses::default() };
-                let (process, at) = cluster.launch(role, place, &at)?;
+                let (process, at) = cluster.launch(role, place, &at, &[])?;
                 cluster.members.push(Member { role, place, at, process });
             }
         }
@@ -212,24 +217,46 @@ impl Cluster {
         let member = self.member(role, place)?;
         let ended = member.process.stop(Signal::TERM)?;
         ensure!(ended, "{} {place} did not end by SIGTERM", role.name());
-        let at = member.at.clone();
-        let (process, at) = self.launch(role, place, &at)?;
+        self.revive(role, place, &[])
+    }
+
+    /// Starts a member again that ended, where it was, with these variables in its environment.
+    pub(crate) fn revive(&mut self, role: Role, place: usize, env: &[(&str, String)]) -> Result<()> {
+        let at = self.member(role, place)?.at.clone();
+        let (process, at) = self.launch(role, place, &at, env)?;
         let member = self.member(role, place)?;
         (member.process, member.at) = (process, at);
         Ok(())
     }
 
+    /// The node of a member in a network of its own; `None` for those in the hub.
+    pub(crate) fn node_of(&self, role: Role, place: usize) -> Option<usize> {
+        let dispatchers = self.settings.shape.count(Role::Dispatcher);
+        let node = match role {
+            Role::Dispatcher => place,
+            Role::Gateway => dispatchers + place,
+            Role::Api | Role::All => return None,
+        };
+        self.networks.as_ref().filter(|networks| networks.has(node + 1)).map(|_| node)
+    }
+
     /// Starts one process. `at` says where it was before.
-    fn launch(&self, role: Role, place: usize, at: &Addresses) -> Result<(Process, Addresses)> {
+    fn launch(
+        &self,
+        role: Role,
+        place: usize,
+        at: &Addresses,
+        env: &[(&str, String)],
+    ) -> Result<(Process, Addresses)> {
         let Settings { folder, binary, options, .. } = &self.settings;
         let name = if role == Role::All { "otaria".to_owned() } else { format!("{}-{place}", role.name()) };
-        let (namespace, host) = match &self.networks {
-            Some(networks) if role == Role::Dispatcher => {
-                let (node, address) = networks.node(place)?;
+        let (namespace, host) = match (&self.networks, self.node_of(role, place)) {
+            (Some(networks), Some(node)) => {
+                let (node, address) = networks.node(node)?;
                 (Some(node), address)
             }
-            Some(networks) => (Some(networks.hub()), networks.hub_address()),
-            None => (None, Ipv4Addr::LOCALHOST.into()),
+            (Some(networks), None) => (Some(networks.hub()), networks.hub_address()),
+            (None, _) => (None, Ipv4Addr::LOCALHOST.into()),
         };
         let mut launch = Launch::new(&name, binary, &folder.join("logs"), self.settings.life())
             .namespace(namespace)
@@ -253,6 +280,9 @@ impl Cluster {
         }
         if let Some(plant) = &self.settings.plant {
             launch = launch.env("OTARIA_PLANT", plant).env("OTARIA_PLANT_I_TEST", "yes");
+        }
+        for (variable, value) in env {
+            launch = launch.env(variable, value);
         }
         let (process, said) = launch.args(options).start_and_hear(START_PATIENCE)?;
         let at = serde_json::from_str(&said).with_context(|| format!("{name} said {said:?}"))?;

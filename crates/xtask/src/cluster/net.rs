@@ -1,5 +1,5 @@
-//! Networks of our own for partitions: a hub in which everything lives but the dispatchers, and one network for
-//! each of them, joined to the hub by a wire.
+//! Networks of our own for partitions: a hub in which everything lives but the dispatchers (and the gateways, where
+//! there are nodes for them), and one network for each of them, joined to the hub by a wire.
 //!
 //! Never touches the machine's own network: all links, addresses and rules are inside namespaces made here, and
 //! go with them.
@@ -32,7 +32,7 @@ impl Networks {
     /// Makes a hub with so many nodes.
     pub(crate) fn make(nodes: usize) -> Result<Self> {
         let may = rustix::process::geteuid().is_root();
-        ensure!(may, "network namespaces need root: repeat this as root, or leave out the scenarios net_…");
+        ensure!(may, "network namespaces need root: repeat this as root, or leave out what cuts networks");
         let missing: Vec<&str> = [("ip", "iproute2"), ("nft", "nftables")]
             .into_iter()
             .filter_map(|(name, package)| program(name).is_none().then_some(package))
@@ -45,7 +45,7 @@ impl Networks {
             // Another command may be doing the same.
             let _ = ip(&["netns", "delete", left.split(' ').next().unwrap_or_default()]);
         }
-        let hub = format!("{PREFIX}{}", std::process::id());
+        let hub = hub_name();
         let mut networks = Self { nodes: Vec::new(), hub };
         ip(&["netns", "add", &networks.hub])?;
         let within = ["-n", networks.hub.as_str()];
@@ -81,7 +81,12 @@ impl Networks {
         IpAddr::V4(HUB)
     }
 
-    /// The network of a dispatcher, and its address in it.
+    /// Whether there are as many nodes.
+    pub(crate) const fn has(&self, nodes: usize) -> bool {
+        self.nodes.len() >= nodes
+    }
+
+    /// The network of a dispatcher or a gateway, and its address in it.
     pub(crate) fn node(&self, place: usize) -> Result<(&str, IpAddr)> {
         let node = self.nodes.get(place).context("there is no such network")?;
         Ok((node, address(place)))
@@ -105,6 +110,11 @@ impl Drop for Networks {
             let _ = ip(&["netns", "delete", name]);
         }
     }
+}
+
+/// What the names of all our namespaces begin with.
+pub(crate) fn hub_name() -> String {
+    format!("{PREFIX}{}", std::process::id())
 }
 
 /// Whether this line of the list of namespaces is one of ours whose command was killed.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::process::shown;
 
 /// Says that the call may be tried again: the server was not there, or said UNAVAILABLE.
-const RETRYABLE: &[&str] = &["cannot reach a server", "It is safe to try again"];
+const RETRYABLE: &[&str] = &["cannot reach a server", "It is safe to try again", "try again in"];
 
 /// Who calls, and from where.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -125,6 +125,9 @@ mod tests {
         assert!(matches!(refusal(gone), Refusal::Retryable(_)));
         let away = "otaria: the server went away: is it still running? It is safe to try again";
         assert!(matches!(refusal(away), Refusal::Retryable(_)));
+        let full =
+            "otaria: temporarily unavailable; repeat the call (ServiceUnavailable)\n  try again in 1.0 s";
+        assert!(matches!(refusal(full), Refusal::Retryable(_)));
         assert!(matches!(refusal("otaria: the server failed, not the request"), Refusal::Final(_)));
         assert!(matches!(refusal(""), Refusal::Final(_)));
     }

@@ -57,6 +57,16 @@ impl Record {
         Ok(Self { events })
     }
 
+    /// Everything, in the order of time.
+    pub(crate) fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// All notices, whatever they offer.
+    pub(crate) fn notices(&self) -> usize {
+        self.events.iter().filter(|event| matches!(event.what, What::Notice { .. })).count()
+    }
+
     /// The notices that offer this version.
     pub(crate) fn pushes(&self, wanted: &str) -> Vec<Push<'_>> {
         let push = |event: &'_ Event| match &event.what {

@@ -87,6 +87,20 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     apt(&[&install[..], packages].concat()).with_context(|| advice(packages))
 }
 
+/// The library that makes a program see another wall clock, for programs with threads; installed now if it is missing.
+pub(crate) fn faketime() -> Result<PathBuf> {
+    let find = || {
+        let libraries = std::fs::read_dir("/usr/lib").ok()?;
+        let folders = libraries.flatten().map(|entry| entry.path()).chain(["/usr/lib".into()]);
+        folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|file| file.is_file())
+    };
+    if let Some(library) = find() {
+        return Ok(library);
+    }
+    install(&["libfaketime"])?;
+    find().with_context(|| format!("libfaketime is not there: {}", advice(&["libfaketime"])))
+}
+
 fn advice(packages: &[&str]) -> String {
     format!("install it with: sudo apt-get install --no-install-recommends {}", packages.join(" "))
 }

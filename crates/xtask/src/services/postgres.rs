@@ -20,10 +20,12 @@ const SETTINGS: &[&str] = &[
     "synchronous_commit=on",
     "full_page_writes=on",
     "max_connections=300",
-    "shared_buffers=512MB",
     "max_wal_size=4GB",
     "log_checkpoints=off",
 ];
+
+/// In the file, where `alter system` may change it.
+const BUFFERS: &str = "shared_buffers = 512MB\n";
 
 /// Its name among the processes, and the name of its log.
 const NAME: &str = "postgres";
@@ -66,6 +68,9 @@ impl Postgres {
         let file = folder.join("data/pg_hba.conf");
         let before = std::fs::read_to_string(&file)?;
         std::fs::write(&file, before + &rules)?;
+        let file = folder.join("data/postgresql.conf");
+        let before = std::fs::read_to_string(&file)?;
+        std::fs::write(&file, before + BUFFERS)?;
 
         let port = free_port()?;
         let process = launch(ground, &programs, user, port).start()?;
@@ -112,12 +117,23 @@ impl Postgres {
     /// Stops it, ending sessions, and starts it again with the same data and port.
     pub(crate) fn restart(&mut self) -> Result<()> {
         self.stop()?;
+        self.revive()
+    }
+
+    /// Ends it as by a crash: the next start has to recover.
+    pub(crate) fn crash(&mut self) -> Result<()> {
+        self.process.stop(Signal::QUIT).map(drop)
+    }
+
+    /// Starts it again after it was ended.
+    pub(crate) fn revive(&mut self) -> Result<()> {
         let launch = launch(&self.ground, &self.programs, self.user.as_deref(), self.port);
         self.process = launch.start()?;
         self.wait_ready()
     }
 
-    pub(super) fn stop(&mut self) -> Result<()> {
+    /// Ends it in order.
+    pub(crate) fn stop(&mut self) -> Result<()> {
         // Fast: sessions are rolled back and ended.
         self.process.stop(Signal::INT).map(drop)
     }

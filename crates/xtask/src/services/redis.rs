@@ -56,11 +56,17 @@ impl Redis {
     /// Stops it and starts it again, empty, on the same port.
     pub(crate) fn restart(&mut self) -> Result<()> {
         self.stop()?;
+        self.revive()
+    }
+
+    /// Starts it again after it was stopped.
+    pub(crate) fn revive(&mut self) -> Result<()> {
         self.process = launch(&self.ground, self.program.clone(), self.port).start()?;
         self.wait_ready()
     }
 
-    pub(super) fn stop(&mut self) -> Result<()> {
+    /// Ends it.
+    pub(crate) fn stop(&mut self) -> Result<()> {
         self.process.stop(Signal::TERM).map(drop)
     }
 

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("otaria-core", &[]),
     ("otaria-ports", &["otaria-core"]),
     ("otaria-engine", &["otaria-core", "otaria-ports"]),
+    ("otaria-history", &["otaria-core", "otaria-ports"]),
     ("otaria-store", &["otaria-core", "otaria-ports"]),
     ("otaria-mqtt", &["otaria-core", "otaria-ports"]),
     ("otaria-objects", &["otaria-core", "otaria-ports"]),
@@ -21,7 +22,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("otaria-api", &["otaria-core", "otaria-ports", "otaria-engine", "otaria-proto"]),
     ("otaria-openapi", &["otaria-core", "otaria-ports", "otaria-engine"]),
     ("otaria", &["*"]),
-    ("otaria-sim", &["otaria-core", "otaria-ports", "otaria-engine"]),
+    ("otaria-sim", &["otaria-core", "otaria-ports", "otaria-engine", "otaria-history"]),
+    ("otaria-fuzz", &["otaria-core", "otaria-ports", "otaria-mqtt", "otaria-openapi"]),
     ("xtask", &[]),
     ("otaria-loadtest-goose", &[]),
 ];

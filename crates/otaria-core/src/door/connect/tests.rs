@@ -55,7 +55,10 @@ fn the_passwords_of_clients_in_the_field_are_accepted() {
 #[test]
 fn a_password_of_another_form_is_refused_and_never_panics() {
     let claim = claim("12345||");
-    for bad in ["", "2", "zz", "291d5e07", "é", "291d5e072f91a850e7b7e1874f0a69ec00"] {
+    let whole = "291d5e072f91a850e7b7e1874f0a69ec";
+    assert!(claim.verify(SECRET, whole.as_bytes()));
+    let (one_more, two_more) = (format!("{whole}0"), format!("{whole}00"));
+    for bad in ["", "2", "zz", "291d5e07", "é", &one_more, &two_more] {
         assert!(!claim.verify(SECRET, bad.as_bytes()), "{bad}");
     }
     assert!(!claim.verify(SECRET, &[0xff; 300]));
@@ -92,6 +95,8 @@ fn a_malformed_client_id_is_told_from_a_malformed_user_name() {
         "1|timestamp=x|",
         "1|timestamp=|",
         "1|timestamp=1,timestamp=2|",
+        "1|signmethod=hmacmd5,signmethod=hmacsha1|",
+        "1|securemode=3,securemode=2|",
         &long,
         &huge,
     ] {
@@ -101,6 +106,16 @@ fn a_malformed_client_id_is_told_from_a_malformed_user_name() {
         assert_eq!(ConnectClaim::parse("1||", bad), Err(BadConnect::UserName), "{bad}");
     }
     assert_eq!(ConnectClaim::parse("1|authType=register|", USER), Err(BadConnect::Registration));
+}
+
+/// Devices in the field use them up to the last byte.
+#[test]
+fn limits_are_inclusive() {
+    let of = |id: usize, whole: usize| format!("{}|a={}|", "x".repeat(id), "y".repeat(whole - id - 4));
+    assert_eq!(claim(&of(64, 256)).id.len(), 64);
+    for (id, whole) in [(65, 200), (64, 257)] {
+        assert!(ConnectClaim::parse(&of(id, whole), USER).is_err(), "{id} bytes of {whole}");
+    }
 }
 
 #[test]

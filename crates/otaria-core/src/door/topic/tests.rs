@@ -103,6 +103,20 @@ fn a_downlink_topic_is_matched_by_itself_alone() {
     assert!(!Downlinks::AUTOMATIC.contains(Downlink::LegacyRequest));
 }
 
+/// Two filters of one session may cover the same topic: it stays granted.
+#[test]
+fn joined_sets_hold_what_either_holds() {
+    let (reply, legacy) = (Downlinks::from(Downlink::GetReply), Downlinks::from(Downlink::LegacyRequest));
+    let mut both = reply | legacy;
+    both |= reply;
+    for joined in [both, both | legacy] {
+        assert!(joined.contains(Downlink::GetReply) && joined.contains(Downlink::LegacyRequest));
+        assert!(!joined.contains(Downlink::Upgrade));
+    }
+    both |= Downlink::Upgrade.into();
+    assert!(both.contains(Downlink::Upgrade));
+}
+
 /// The plain rule of MQTT, to compare with.
 fn mqtt_matches(filter: &str, topic: &str) -> bool {
     let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));

@@ -63,6 +63,28 @@ pub async fn an_access_key_has_its_own_id_and_an_account(store: &dyn Store) {
     assert_refused!(store.put_access_key(&key("key-b", nobody, Role::Viewer)).await, NotFound);
 }
 
+/// Of the keys that processes make for an account without an active admin, the first one stays the only one.
+pub async fn the_first_admin_key_is_one(store: &dyn Store) {
+    let other = store.create_account("second", at(5)).await.unwrap().no;
+    store.put_access_key(&key("else", other, Role::Admin)).await.unwrap();
+    store.put_access_key(&key("viewer", DEFAULT_ACCOUNT, Role::Viewer)).await.unwrap();
+    let stopped = AccessKey { active: false, ..key("stopped", DEFAULT_ACCOUNT, Role::Admin) };
+    store.put_access_key(&stopped).await.unwrap();
+
+    let (first, second) =
+        (key("first", DEFAULT_ACCOUNT, Role::Admin), key("second", DEFAULT_ACCOUNT, Role::Admin));
+    assert!(store.put_first_admin_key(&first).await.unwrap(), "who cannot manage keys is no admin");
+    assert!(!store.put_first_admin_key(&second).await.unwrap(), "there is one");
+    assert_eq!(store.access_key(&second.id).await.unwrap(), None);
+    assert!(store.put_first_admin_key(&first).await.unwrap(), "said again by who kept it");
+    assert_eq!(store.access_keys(DEFAULT_ACCOUNT).await.unwrap().len(), 3);
+
+    let nobody = AccountNo(other.0 + 1);
+    assert_refused!(store.put_first_admin_key(&key("none", nobody, Role::Admin)).await, NotFound);
+    let none = store.create_account("third", at(6)).await.unwrap().no;
+    assert_refused!(store.put_first_admin_key(&key("else", none, Role::Admin)).await, Exists);
+}
+
 /// A key is changed and removed in its own account only, and only as far as asked.
 pub async fn a_key_is_changed_in_its_own_account_only(store: &dyn Store) {
     let other = store.create_account("second", at(5)).await.unwrap().no;

@@ -6,6 +6,7 @@ use otaria_core::task::ReportOrder;
 
 use super::assert_refused;
 use super::world::{World, at, device_name, informed, module, new_device, new_job, new_product};
+use crate::auth::SeenDevice;
 use crate::store::{
     AuthRow, Candidate, ModuleVersion, NewDevice, Product, ReportsTaken, Store, VersionReport,
 };
@@ -169,6 +170,33 @@ pub async fn connects_are_noted(store: &dyn Store) {
     };
     assert_eq!(times(0).await, (Some(at(10)), Some(at(30))));
     assert_eq!(times(1).await, (Some(at(31)), Some(at(31))));
+}
+
+/// Who connected lately is found by shard, and nobody who is shut out, or has never been there.
+pub async fn who_connected_lately_is_found(store: &dyn Store) {
+    let world = World::new(store).await;
+    let ids = world.devices(0..40).await;
+    let connected: Vec<_> = (10..).zip(&ids[..30]).map(|(n, id)| (*id, at(n))).collect();
+    store.connected(&connected).await.unwrap();
+    store.enable_device(ids[25], false).await.unwrap();
+    let mut seen = Vec::new();
+    for shard in Shard::all() {
+        let some = store.seen_since(shard, at(30)).await.unwrap();
+        assert!(some.is_sorted_by_key(|seen| seen.device), "{some:?}");
+        assert!(some.iter().all(|seen| seen.device.shard() == shard), "{some:?}");
+        seen.extend(some);
+    }
+    seen.sort_by_key(|seen| seen.at);
+    let expected: Vec<_> = (20..30)
+        .filter(|n| *n != 25)
+        .map(|n| SeenDevice {
+            device: ids[n],
+            product_key: world.product.new.key.clone(),
+            name: device_name(n),
+            at: at(i64::try_from(n).unwrap() + 10),
+        })
+        .collect();
+    assert_eq!(seen, expected);
 }
 
 /// A version is replaced by a later report only: by session, then by place in it.

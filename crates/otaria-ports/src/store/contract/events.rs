@@ -27,7 +27,7 @@ fn moves(events: &[Event]) -> Vec<(String, Option<TaskStatus>, TaskStatus, i64)>
 
 fn names_what(event: &Event, world: &World<'_>, job: &Job, seconds: i64) {
     assert_eq!((event.account, &event.product), (world.account, &world.product.new.key));
-    assert_eq!((&event.job, event.at), (&job.id, at(seconds)));
+    assert_eq!((&event.job, event.job_no, event.at), (&job.id, job.no, at(seconds)));
 }
 
 /// A job's making and its moves are told, with its status.
@@ -74,6 +74,11 @@ pub async fn a_new_task_comes_from_nowhere(store: &dyn Store, events: &KeptEvent
         expected.push((device_name(n).to_string(), None, TaskStatus::Queued, 1));
     }
     assert_eq!(moves(&heard), expected);
+    for event in &heard {
+        let Happened::Task { device, device_id, .. } = &event.what else { panic!("{event:?}") };
+        let n = devices.iter().position(|known| known == device_id).unwrap();
+        assert_eq!(*device, device_name(n));
+    }
 }
 
 /// Every move is told once, in order, with what it moved from; what was refused is not told, nor that a

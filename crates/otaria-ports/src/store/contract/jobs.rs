@@ -312,6 +312,33 @@ pub async fn unfinished_jobs_are_those_with_work(store: &dyn Store) {
     assert_eq!(store.unfinished_jobs_of(&world.firmware.id).await.unwrap(), 0);
 }
 
+/// Jobs that ended lately are found, the latest first; one that was opened again has not ended.
+pub async fn ended_jobs_are_those_that_ended_lately(store: &dyn Store) {
+    let world = World::new(store).await;
+    let ended = |since, limit| async move {
+        let jobs = store.ended_jobs(at(since), limit).await.unwrap();
+        jobs.into_iter().map(|job| job.id.to_string()).collect::<Vec<_>>()
+    };
+    let mut jobs = Vec::new();
+    for (name, end) in [("early", 10), ("late", 20), ("open", 30), ("running", 0)] {
+        let create = CreateJob { status: JobStatus::InProgress, ..new_job(&world.firmware, name) };
+        let job = world.run(&create, &[]).await;
+        if end > 0 {
+            let end_it = step(&job, JobStatus::InProgress, JobStatus::Completed);
+            assert!(store.move_job(&end_it, at(end)).await.unwrap());
+        }
+        jobs.push(job);
+    }
+    let again = step(&jobs[2], JobStatus::Completed, JobStatus::InProgress);
+    assert!(store.move_job(&again, at(31)).await.unwrap());
+
+    assert_eq!(ended(0, 10).await, ["late", "early"]);
+    assert_eq!(ended(10, 10).await, ["late", "early"]);
+    assert_eq!(ended(11, 10).await, ["late"]);
+    assert_eq!(ended(0, 1).await, ["late"]);
+    assert_eq!(ended(21, 10).await, [""; 0]);
+}
+
 /// An old job goes with all that belongs to it, a few rows at a time; its devices stay, and its token is
 /// free.
 pub async fn an_old_job_is_removed_with_all_its_rows(store: &dyn Store) {

@@ -38,6 +38,26 @@ impl Accounts for MemoryStore {
         })
     }
 
+    async fn put_first_admin_key(&self, key: &AccessKey) -> Result<bool, StoreError> {
+        self.transact("keeping the first admin key", |tables| {
+            if !tables.accounts.contains_key(&key.account) {
+                return Err(StoreError::NotFound { what: "account" });
+            }
+            if tables.access_keys.get(&key.id) == Some(key) {
+                return Ok(true);
+            }
+            let mut own = tables.access_keys.values().filter(|known| known.account == key.account);
+            if own.any(is_active_admin) {
+                return Ok(false);
+            }
+            if tables.access_keys.contains_key(&key.id) {
+                return Err(StoreError::Exists { what: "access key" });
+            }
+            tables.access_keys.insert(key.id.clone(), key.clone());
+            Ok(true)
+        })
+    }
+
     async fn access_key(&self, id: &AccessKeyId) -> Result<Option<AccessKey>, StoreError> {
         self.transact("reading an access key", |tables| Ok(tables.access_keys.get(id).cloned()))
     }

@@ -10,6 +10,7 @@ use otaria_core::time::Timestamp;
 
 use super::MemoryStore;
 use super::tables::Tables;
+use crate::auth::SeenDevice;
 use crate::store::{
     AuthRow, Candidate, Device, Devices, Drawn, ModuleVersion, NewDevice, NewProduct, Product, StoreError,
     VersionReport,
@@ -141,6 +142,22 @@ impl Devices for MemoryStore {
                 }
             }
             Ok(())
+        })
+    }
+
+    async fn seen_since(&self, shard: Shard, since: Timestamp) -> Result<Vec<SeenDevice>, StoreError> {
+        self.transact("reading who was connected", |tables| {
+            let devices = tables.devices.values();
+            let meant = devices.filter(|device| device.enabled && device.id.shard() == shard);
+            let seen = meant.filter_map(|device| {
+                Some(SeenDevice {
+                    device: device.id,
+                    product_key: tables.products.get(&device.product)?.new.key.clone(),
+                    name: device.name.clone(),
+                    at: device.online_at.filter(|at| *at >= since)?,
+                })
+            });
+            Ok(seen.collect())
         })
     }
 

@@ -105,6 +105,17 @@ impl Jobs for MemoryStore {
         })
     }
 
+    async fn ended_jobs(&self, since: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {
+        self.transact("reading ended jobs", |tables| {
+            let jobs = tables.jobs.values().map(|row| &row.job);
+            let mut ended: Vec<Job> =
+                jobs.filter(|job| job.ended_at.is_some_and(|at| at >= since)).cloned().collect();
+            ended.sort_by_key(|job| std::cmp::Reverse((job.ended_at, job.no)));
+            ended.truncate(limit);
+            Ok(ended)
+        })
+    }
+
     async fn unfinished_jobs_of(&self, firmware: &FirmwareId) -> Result<u64, StoreError> {
         self.transact("counting a firmware's jobs", |tables| {
             let jobs = tables.jobs.values().map(|row| &row.job);

@@ -173,6 +173,7 @@ impl Tables {
         let (status, attempt, percent, desc) = shown(task);
         self.note(task.key.job, now, |tables| Happened::Task {
             device: tables.device_name(task.key.device).clone(),
+            device_id: task.key.device,
             previous: before.map(|before| before.state.status()),
             status,
             attempt,
@@ -191,6 +192,7 @@ impl Tables {
             account: job.account,
             product: job.new.product.clone(),
             job: job.id.clone(),
+            job_no: job.no,
             at,
             what: what(self),
         };

@@ -1,13 +1,15 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
+use otaria_core::shard::Shard;
 use otaria_core::task::TaskStatus;
 
 use super::*;
 use crate::events::{KeptEvents, NoEvents};
 use crate::store::contract::world::{World, at, new_job, next, slice, state, to};
 use crate::store::contract::{Case, SENTENCES};
-use crate::store::{Jobs as _, Slice, Tasks as _};
+use crate::store::{Jobs as _, Leases as _, Slice, Tasks as _};
 
 /// No call of this store ever waits.
 fn run(case: Case) {
@@ -110,5 +112,28 @@ fn calls_fail_in_the_order_in_which_they_were_asked_to() {
         assert!(store.settle(&change, at(1)).await.is_err());
         assert!(store.settle(&change, at(1)).await.is_err());
         assert_eq!(world.task(&job, devices[0]).await.revision, task.revision + 1);
+    });
+}
+
+/// To the millisecond, which a store with a clock of its own cannot be asked for: at one and the same instant
+/// nobody is both a member and to be taken over.
+#[test]
+fn a_membership_ends_at_the_instant_it_lasts_until() {
+    let store = MemoryStore::new(Arc::new(NoEvents));
+    now(async {
+        let (ttl, shard) = (Duration::from_secs(3), [Shard(0)]);
+        let first = store.join(at(0), ttl).await.unwrap();
+        assert_eq!(store.take_shards(first, &shard, at(0)).await.unwrap().len(), 1);
+        let second = store.join(at(0), Duration::from_secs(60)).await.unwrap();
+
+        let just_before = at(3) - Duration::from_millis(1);
+        assert_eq!(store.members(just_before).await.unwrap(), [first, second]);
+        assert!(store.shard_leases(just_before).await.unwrap()[0].alive);
+        assert_eq!(store.take_shards(second, &shard, just_before).await.unwrap(), []);
+
+        assert_eq!(store.members(at(3)).await.unwrap(), [second]);
+        assert!(!store.shard_leases(at(3)).await.unwrap()[0].alive);
+        assert!(!store.renew(first, at(3), ttl).await.unwrap());
+        assert_eq!(store.take_shards(second, &shard, at(3)).await.unwrap().len(), 1);
     });
 }

@@ -67,9 +67,9 @@ pub(crate) const NEXT_DUE: &str = "
 /// Rides on the primary key of `task`. Locks tasks in their order and says where they stand. $1, $2: devices,
 /// jobs.
 pub(crate) const STAND: &str = "
-    select d.place, t.id, t.revision, t.status, t.attempts, t.percent
+    select d.place, t.id, t.revision, t.status
       from unnest($1::bigint[], $2::bigint[]) with ordinality d (device, job, place)
-     cross join lateral (select id, revision, status, attempts, percent from task
+     cross join lateral (select id, revision, status from task
                           where device_id = d.device and job_no = d.job offset 0 for update) t";
 
 /// Rides on the primary keys of `shard_lease` and `member`. What of them is taken over waits for the end of
@@ -95,15 +95,21 @@ pub(crate) const OPEN_BESIDE: &str = "
      cross join lateral (select job_no, module from task where device_id = d.device and open offset 0) t
      where t.job_no <> d.job";
 
-/// Rides on the primary keys of `task` and `task_due`. Tasks and their clocks.
+/// Rides on the primary keys of `task` and `task_due`. Tasks that are still in the revision that was seen, and their
+/// clocks; answers where those stood. $1: now; $2: whether ended ones may be opened; $3, $4: devices and jobs, in
+/// the order in which they are locked; $7: statuses that are left alone, as bits.
+///
+/// Compare-and-set in one look at each row. Who moved one meanwhile grew its revision, so what was waited for does
+/// not fit any more; and clocks move under the lock of their task, so one that was not there is not there.
 pub(crate) const MOVE: &str = "
     with c as materialized (
-        select * from unnest($2::bigint[], $3::bigint[], $4::smallint[], $5::boolean[], $6::smallint[],
-                             $7::bigint[], $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[],
-                             $12::smallint[], $13::smallint[], $14::bigint[], $15::bigint[], $16::bigint[],
-                             $17::integer[], $18::text[])
-            as c (device, job, status, open, attempts, offered_at, delivery, delivery_at, deadline_at,
-                  retry_at, percent, cause, due_at, session, n, notices, words)
+        select * from unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+                             $8::smallint[], $9::boolean[], $10::smallint[], $11::bigint[], $12::smallint[],
+                             $13::bigint[], $14::bigint[], $15::bigint[], $16::smallint[], $17::smallint[],
+                             $18::bigint[], $19::bigint[], $20::bigint[], $21::integer[], $22::text[])
+            with ordinality
+            as c (device, job, id, revision, held, status, open, attempts, offered_at, delivery, delivery_at,
+                  deadline_at, retry_at, percent, cause, due_at, session, n, notices, words, place)
     ), moved as (
         update task t
            set status = c.status, open = c.open, attempts = c.attempts, offered_at = c.offered_at,
@@ -112,28 +118,41 @@ pub(crate) const MOVE: &str = "
                report_session = coalesce(c.session, t.report_session),
                report_n = coalesce(c.n, t.report_n), notices = t.notices + c.notices,
                words = coalesce(c.words, t.words), revision = t.revision + 1, modified_at = $1
-          from (select c.*, x.at from c
-                 cross join lateral (select ctid as at from task
-                                      where device_id = c.device and job_no = c.job offset 0) x) c
-         where t.ctid = c.at
-    ), stopped as (
-        delete from task_due t
-         using (select x.at from c
-                 cross join lateral (select ctid as at from task_due
+          from (select c.*, x.at, x.status as old_status, x.attempts as old_attempts,
+                       x.percent as old_percent, x.words as old_words
+                  from c
+                 cross join lateral (select ctid as at, id, revision, status, open, attempts, percent, words
+                                       from task
                                       where device_id = c.device and job_no = c.job offset 0) x
-                 where c.due_at is null) c
-         where t.ctid = c.at
+                 where x.id = c.id and x.revision = c.revision and (x.open or not c.open or $2)
+                   and (c.held >> x.status) & 1 = 0) c
+         where t.ctid = c.at and t.revision = c.revision
+        returning c.place, c.device, c.job, c.due_at, c.old_status, c.old_attempts, c.old_percent, c.old_words
+    ), clock as materialized (
+        select m.device, m.job, m.due_at, d.at
+          from moved m
+          left join lateral (select ctid as at from task_due
+                              where device_id = m.device and job_no = m.job offset 0) d on true
+    ), stopped as (
+        delete from task_due t using clock k where k.due_at is null and t.ctid = k.at
+    ), set_anew as (
+        update task_due t set due_at = k.due_at from clock k where k.due_at is not null and t.ctid = k.at
+    ), begun as (
+        insert into task_due (device_id, job_no, due_at, shard)
+        select k.device, k.job, k.due_at, (k.device >> 48)::smallint
+          from clock k where k.at is null and k.due_at is not null
     )
-    insert into task_due (device_id, job_no, due_at, shard)
-    select c.device, c.job, c.due_at, (c.device >> 48)::smallint from c where c.due_at is not null
-        on conflict (device_id, job_no) do update set due_at = excluded.due_at";
+    select place, old_status as status, old_attempts as attempts, old_percent as percent, old_words as words
+      from moved";
 
-/// Rides on the primary key of `task`. Place, words. $1, $2: devices, jobs.
-pub(crate) const WORDS: &str = "
-    select d.place, t.words
-      from unnest($1::bigint[], $2::bigint[]) with ordinality d (device, job, place)
-     cross join lateral (select words from task where device_id = d.device and job_no = d.job offset 0) t
-     where t.words is not null";
+/// Rides on the primary key of `task`. Places of those that have ended in this revision. $1, $2, $3: devices, jobs,
+/// revisions.
+pub(crate) const ENDED: &str = "
+    select d.place
+      from unnest($1::bigint[], $2::bigint[], $3::bigint[]) with ordinality d (device, job, revision, place)
+     cross join lateral (select open, revision from task
+                          where device_id = d.device and job_no = d.job offset 0) t
+     where not t.open and t.revision = d.revision";
 
 /// Rides on the primary key of `task`. Locks those that are open still. $1, $2: devices, jobs.
 pub(crate) const LOCK_OPEN: &str = "

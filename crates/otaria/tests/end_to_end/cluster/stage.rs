@@ -90,10 +90,34 @@ impl Member {
         self.child.kill().await.unwrap();
     }
 
+    /// Whether its log has this.
+    pub(super) fn says(&self, words: &str) -> bool {
+        std::fs::read_to_string(&self.log).unwrap().contains(words)
+    }
+
+    /// SIGSTOP: the process stands still until it is told to go on.
+    pub(super) fn stop(&self) {
+        kill_process(self.pid(), Signal::STOP).unwrap();
+    }
+
+    /// SIGCONT.
+    pub(super) fn go_on(&self) {
+        kill_process(self.pid(), Signal::CONT).unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    pub(super) async fn ended(mut self) -> ExitStatus {
+        let ended = timeout(STOP_PATIENCE, self.child.wait()).await;
+        ended.unwrap_or_else(|_| panic!("it does not end: {}", self.log.display())).unwrap()
+    }
+
+    fn pid(&self) -> Pid {
+        self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw).unwrap()
+    }
+
     /// SIGTERM, and waits for the end.
     pub(super) async fn terminate(mut self) -> ExitStatus {
-        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
+        kill_process(self.pid(), Signal::TERM).unwrap();
         let ended = timeout(STOP_PATIENCE, self.child.wait()).await;
         ended.unwrap_or_else(|_| panic!("it does not stop on SIGTERM: {}", self.log.display())).unwrap()
     }
@@ -104,6 +128,8 @@ pub(super) struct Cluster {
     ground: Ground,
     folder: TempDir,
     key: [String; 2],
+    /// Whether the processes are told the key, or make one.
+    chosen: bool,
     downloads: SocketAddr,
     started: usize,
     members: Vec<Member>,
@@ -112,6 +138,28 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Makes the tables and starts these processes, all at once; `config` is what they are told beside.
     pub(super) async fn start(roles: &[Role], config: &str) -> Self {
+        let mut cluster = Self::prepare(true, config).await;
+        cluster.add(roles).await;
+        cluster
+    }
+
+    /// The same with processes that are told no access key; those that they left in their files.
+    pub(super) async fn start_without_key(roles: &[Role]) -> (Self, Vec<[String; 2]>) {
+        let mut cluster = Self::prepare(false, "").await;
+        cluster.add(roles).await;
+        let mut keys = Vec::new();
+        for entry in std::fs::read_dir(cluster.folder.path()).unwrap() {
+            let Ok(text) = std::fs::read_to_string(entry.unwrap().path().join("access-key")) else {
+                continue;
+            };
+            let value =
+                |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+            keys.push([value("id="), value("secret=")]);
+        }
+        (cluster, keys)
+    }
+
+    async fn prepare(chosen: bool, config: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("otaria-cluster-").tempdir().unwrap();
         let key = [
             format!("OT{:016X}", rand::random::<u64>()),
@@ -119,7 +167,7 @@ impl Cluster {
         ];
         let downloads = Addresses::fixed().http;
         let ground = Ground::new();
-        let mut cluster = Self { ground, folder, key, downloads, started: 0, members: Vec::new() };
+        let cluster = Self { ground, folder, key, chosen, downloads, started: 0, members: Vec::new() };
         let at = |name: &str| cluster.folder.path().join(name);
         std::fs::write(at("master-key"), rand::random::<[u8; 32]>()).unwrap();
         let prefix = format!("[redis]\nprefix = \"{}\"\n", cluster.ground.prefix());
@@ -128,7 +176,6 @@ impl Cluster {
         let mut migrate = otaria();
         let ended = run(migrate.args(["migrate", "--store", &cluster.ground.store()]), START_PATIENCE).await;
         assert!(ended.status.success(), "{}", ended.stderr);
-        cluster.add(roles).await;
         cluster
     }
 
@@ -146,7 +193,7 @@ impl Cluster {
         let path = |name: &str| self.folder.path().join(name);
         let log = path(&format!("{name}.log"));
         let errors = OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let [id, secret] = &self.key;
+        let key = ["OTARIA_ACCESS_KEY_ID", "OTARIA_ACCESS_KEY_SECRET"].into_iter().zip(&self.key);
         // Downloads come from the first process, which is an API.
         let http = if number == 0 { self.downloads.to_string() } else { "127.0.0.1:0".to_owned() };
         let mut child = otaria()
@@ -160,8 +207,7 @@ impl Cluster {
             .arg(path("objects"))
             .arg("--config")
             .arg(path("otaria.toml"))
-            .env("OTARIA_ACCESS_KEY_ID", id)
-            .env("OTARIA_ACCESS_KEY_SECRET", secret)
+            .envs(key.filter(|_| self.chosen))
             .env("RUST_BACKTRACE", "1")
             .stdout(Stdio::piped())
             .stderr(errors)
@@ -196,7 +242,14 @@ impl Cluster {
         self.members.remove(most.1)
     }
 
-    /// The same for the one that was started first of those that are there.
+    /// Takes the gateway out of the cluster that has said this.
+    pub(super) fn take_the_gateway_that_says(&mut self, words: &str) -> Option<Member> {
+        let is_meant = |member: &Member| member.role == Role::Gateway && member.says(words);
+        let place = self.members.iter().position(is_meant)?;
+        Some(self.members.remove(place))
+    }
+
+    /// Takes the dispatcher out that was started first of those that are there.
     pub(super) fn take_the_older_dispatcher(&mut self) -> Member {
         let place = self.members.iter().position(|member| member.role == Role::Dispatcher).unwrap();
         self.members.remove(place)

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Round;
 use super::cast::Cast;
 use super::list::List;
+use crate::alarms;
 use crate::device::{Device, Temper, most_in_any};
 use crate::faces::Faces;
 use crate::http;
@@ -42,12 +43,7 @@ pub(super) async fn ended(
     let counts = books(faces, cast, job, list).await;
     assert_eq!(counts.queued + counts.notified + counts.in_progress + counts.confirm, 0, "{counts:?}");
     rejects(faces, http, job, list).await;
-    let metrics = http::get(http, "/metrics").await.text;
-    let broken: Vec<&str> = metrics
-        .lines()
-        .filter(|line| line.starts_with("otaria_invariant_violations_total") && !line.ends_with(" 0"))
-        .collect();
-    assert!(broken.is_empty(), "{broken:?}");
+    alarms::assert_none(http).await;
     devices(faces, cast, round, job).await;
     pace(&cast.online, &round.version, round.maximum_per_minute);
     counts

@@ -1,0 +1,104 @@
+//! What the witnesses of invariants find while something runs.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use metrics::{
+    Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit, with_local_recorder,
+};
+use otaria_core::job::{CancelFlags, JobStatus};
+use otaria_core::witness::COUNTER;
+use otaria_engine::inbox;
+use otaria_engine::janitor::{self, Retention, Work};
+use otaria_ports::pusher::{Outcome, Settled};
+use otaria_ports::store::{JobMove, Jobs, Leases};
+
+use crate::fleet::Temper;
+use crate::process::run;
+use crate::world::{MINUTE, World};
+
+/// Counts what the witnesses count, and nothing else.
+#[derive(Default)]
+struct Alarms(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+impl Recorder for Alarms {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        if key.name() != COUNTER {
+            return Counter::noop();
+        }
+        let invariant = key.labels().next().unwrap().value().to_owned();
+        Counter::from_arc(Arc::clone(self.0.lock().unwrap().entry(invariant).or_default()))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+/// Runs something; the invariants that the witnesses found broken meanwhile, and how often.
+pub(crate) fn alarms(work: impl FnOnce()) -> Vec<(String, u64)> {
+    let alarms = Alarms::default();
+    with_local_recorder(&alarms, work);
+    let found = alarms.0.into_inner().unwrap().into_iter();
+    found.map(|(invariant, count)| (invariant, count.load(Ordering::Relaxed))).collect()
+}
+
+fn one(invariant: &str) -> Vec<(String, u64)> {
+    vec![(invariant.to_owned(), 1)]
+}
+
+#[test]
+fn a_notice_that_was_written_long_after_its_task_was_cancelled_is_counted() {
+    let mut world = World::new(9_100);
+    let devices = world.devices(3, Temper::Silent);
+    world.connect(&devices);
+    let job = world.create(&world.all());
+    world.run_until("all are told", MINUTE, |world| world.wrote.len() == 3);
+    world.cancel(job, CancelFlags::EVERYTHING);
+    world.run_until_completed(job, MINUTE);
+    let task = world.task(job, devices[0]).unwrap();
+    let shard = (task.key.device.shard(), 1);
+    let word = |at| {
+        let (key, outcome) = (task.key.clone(), Outcome::Written);
+        Settled { key, attempt: 1, wire_id: 1, shard, fence: 0, outcome, at, until: at }
+    };
+    let shell = world.another_shell();
+
+    let soon = [word(task.modified_at + MINUTE / 2)];
+    assert_eq!(alarms(|| run(inbox::settle(&shell, &soon, world.now)).unwrap()), []);
+    let task = world.task(job, devices[0]).unwrap();
+    let late = [word(task.modified_at + MINUTE)];
+    assert_eq!(alarms(|| run(inbox::settle(&shell, &late, world.now)).unwrap()), one("I5"));
+}
+
+#[test]
+fn the_audit_counts_what_it_finds() {
+    let mut world = World::new(9_101);
+    world.devices(3, Temper::Silent);
+    let job = world.create(&world.all());
+    let keep = Retention { uploads: 60 * MINUTE, jobs: 600 * MINUTE };
+    let shell = world.another_shell();
+    let member = run(world.store.join(world.now, MINUTE)).unwrap();
+    let audit = |world: &World| {
+        assert!(run(janitor::run(&shell, Work::AuditCounters, member, keep, world.now)).unwrap());
+    };
+    world.now = world.now + 60 * MINUTE;
+    assert_eq!(alarms(|| audit(&world)), []);
+
+    let (from, to) = (JobStatus::InProgress, JobStatus::Completed);
+    let end = JobMove { job, from, to, only_if_done: false, fence: false, firmware: None };
+    assert!(run(world.store.move_job(&end, world.now)).unwrap());
+    world.now = world.now + 60 * MINUTE;
+    assert_eq!(alarms(|| audit(&world)), one("I22"));
+}
