@@ -106,6 +106,9 @@ fn read(input: &[u8]) -> Option<(Request<'_>, Arrived)> {
     let mut lines = head.split(|byte| *byte == b'\n');
     let mut first = std::str::from_utf8(lines.next()?).ok()?.split(' ');
     let (method, target) = (first.next()?, first.next()?);
+    if !matches!(method, "GET" | "POST") {
+        return None; // Refused before anybody looks at a signature.
+    }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let headers = lines.filter_map(|line| {
         let colon = line.iter().position(|byte| *byte == b':')?;

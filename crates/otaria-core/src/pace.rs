@@ -243,12 +243,6 @@ impl Pace {
     pub const fn rate(&self) -> PerMinute {
         self.rate
     }
-
-    /// Which setting of the rate is in force.
-    #[must_use]
-    pub const fn version(&self) -> u64 {
-        self.version
-    }
 }
 
 #[cfg(test)]

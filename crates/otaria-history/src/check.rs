@@ -93,6 +93,12 @@ impl Checker {
         self.tables.take(place, line).map_err(unreadable)
     }
 
+    /// Takes it that this process was gone at this instant, in microseconds, as whoever ended it says: it did
+    /// nothing later, however many of its lines it took with it.
+    pub fn buried(&mut self, process: &str, at: u64) {
+        self.tables.processes.bury(process, at);
+    }
+
     /// Takes a line of a fleet's file.
     ///
     /// # Errors

@@ -140,12 +140,13 @@ fn wanted(files: &Files, keep: &Keep) -> Result<Wanted, FilesError> {
                             wanted.jobs.insert(*job);
                         }
                     }
-                    Fact::Claimed { job, device, .. } | Fact::Settled { job, device, .. } => {
-                        if asked.contains(job) || wanted.numbers.contains(device) {
-                            wanted.numbers.insert(*device);
-                            wanted.jobs.insert(*job);
-                        }
+                    Fact::Claimed { job, device, .. } | Fact::Settled { job, device, .. }
+                        if asked.contains(job) || wanted.numbers.contains(device) =>
+                    {
+                        wanted.numbers.insert(*device);
+                        wanted.jobs.insert(*job);
                     }
+                    // Nothing else names a device of a job.
                     _ => {}
                 }
                 Ok(())

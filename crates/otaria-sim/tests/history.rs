@@ -35,16 +35,13 @@ fn good_worlds_are_found_good_and_are_not_changed_by_being_recorded() {
     assert!(judged > 5_000, "{judged}");
 }
 
-/// The mistakes that show in records, and from which seed on to look: it only spares time.
-const SHOWN: [(Plant, u64, &str); 1] = [(Plant::PaceCapacityR, 0, "I1")];
-
+/// Most mistakes end a simulation at the first step that shows them; this one shows in the records by then as well,
+/// beyond all that clocks may differ by.
 #[test]
-fn planted_mistakes_are_found_in_the_records_alone() {
-    for (plant, first, broken) in SHOWN {
-        let found = (first..first + 50).any(|seed| {
-            let (_, recorded) = record(&Scenario::draw(seed), Some(plant));
-            judge(&recorded).violations.iter().any(|violation| violation.invariant == broken)
-        });
-        assert!(found, "{plant} does not show as {broken}");
-    }
+fn a_pace_that_lets_too_much_through_is_found_in_the_records_alone() {
+    let found = (0..50).any(|seed| {
+        let (_, recorded) = record(&Scenario::draw(seed), Some(Plant::PaceCapacityR));
+        judge(&recorded).violations.iter().any(|violation| violation.invariant == "I1")
+    });
+    assert!(found);
 }

@@ -195,8 +195,7 @@ fn seen(
 ) {
     let error = world.options.device_clock_error;
     let (product, _) = world.t.witnesses[witness as usize];
-    let device = world.device_of_witness(witness);
-    let tasks = device.map_or(&[][..], |device| world.tasks_of_device(device));
+    let tasks = &world.tasks_of_witness(witness)[..];
     let limit = look.at.saturating_add(error);
     let written = tasks.iter().flat_map(|task| world.writes_of(*task)).find(|write| write.wire == wire);
     if let Some(write) = written {
@@ -228,7 +227,7 @@ fn seen(
     // Before the servers' record begins nothing is known, nor after it ends.
     let covered = sent.up.0.saturating_add(error) < look.at && look.at.saturating_add(error) < sent.up.1;
     // Which number a device has is told with its tasks.
-    let since = if device.is_some() { look.at.saturating_sub(error + 60_000_000) } else { 0 };
+    let since = if !tasks.is_empty() { look.at.saturating_sub(error + 60_000_000) } else { 0 };
     let whole = world.holes.spare(since, limit);
     if !covered || !whole || !world.from_the_start {
         judge.pass("arrived");

@@ -19,6 +19,8 @@ pub struct Files {
     pub paths: Vec<PathBuf>,
     /// How many of them are servers'.
     pub servers: usize,
+    /// Processes that ended without a word, with the microseconds at which they were gone, where that is known.
+    pub graves: Vec<(String, u64)>,
 }
 
 /// Why the records could not be read.
@@ -60,7 +62,7 @@ impl Files {
         let mut paths = find(servers)?;
         let servers = paths.len();
         paths.extend(find(devices)?);
-        Ok(Self { paths, servers })
+        Ok(Self { paths, servers, graves: Vec::new() })
     }
 
     /// Bytes in all files.
@@ -80,6 +82,9 @@ impl Files {
                 true => checker.server_line(place, text),
                 false => checker.device_line(place, text),
             })?;
+        }
+        for (process, at) in &self.graves {
+            checker.buried(process, *at);
         }
         checker.judge(options).map_err(|unreadable| self.fault(unreadable))
     }

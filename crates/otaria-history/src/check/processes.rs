@@ -33,6 +33,8 @@ pub(crate) struct Processes {
     runs: Vec<Run>,
     /// Writes of which nobody knows what came.
     unsure: Vec<Stamp>,
+    /// When processes were gone, as whoever ended them says.
+    graves: BTreeMap<String, u64>,
 }
 
 /// What the lines' counts come to.
@@ -48,6 +50,11 @@ pub(crate) struct Account {
 impl Processes {
     pub(crate) fn len(&self) -> usize {
         self.names.len()
+    }
+
+    /// Takes it that this process was gone at this instant.
+    pub(crate) fn bury(&mut self, process: &str, at: u64) {
+        self.graves.insert(process.to_owned(), at);
     }
 
     /// Which process wrote a line.
@@ -129,7 +136,11 @@ impl Processes {
             account.spans.push((begin, end));
             if let Some(last) = last.filter(|last| !last.stopped) {
                 account.unfinished += 1;
-                let until = ended_after.map_or(NEVER, |after| last.end.at.saturating_add(after));
+                let name = self.names.iter().find(|(_, number)| **number == last.process);
+                let until = match name.and_then(|(name, _)| self.graves.get(name)) {
+                    Some(gone) => last.end.at.max(*gone).saturating_add(DONE_LATER),
+                    None => ended_after.map_or(NEVER, |after| last.end.at.saturating_add(after)),
+                };
                 account.holes.add(last.end.from, until);
             }
         }

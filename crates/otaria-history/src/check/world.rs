@@ -46,6 +46,8 @@ pub(crate) struct World {
     witness: Vec<Option<u32>>,
     /// The device of each witness.
     device: Vec<Option<u32>>,
+    /// Further devices of a witness: a name that was deleted and registered again is another device.
+    namesakes: HashMap<u32, Vec<u32>>,
 }
 
 /// Where the rows of each key begin, in a table that is sorted by it.
@@ -105,6 +107,7 @@ impl World {
             by_device,
             witness: vec![None; devices],
             device: vec![None; t.witnesses.len()],
+            namesakes: HashMap::new(),
             t,
             options,
             holes,
@@ -117,19 +120,18 @@ impl World {
 
     /// Finds the record of each device, by the product of its tasks and its name.
     fn meet(&mut self) {
-        let mut known: HashMap<u32, u32> = HashMap::new();
         for device in 0..self.t.devices.len() as u32 {
             let Some(name) = self.t.devices[device as usize].name else { continue };
             let product =
                 self.tasks_of_device(device).iter().find_map(|task| Some(&self.made(*task)?.product));
-            let Some(product) = product else { continue };
-            if let Some(witness) = self.t.witness_of(product, name) {
-                known.insert(witness, device);
-                self.witness[device as usize] = Some(witness);
+            let Some(witness) = product.and_then(|product| self.t.witness_of(product, name)) else {
+                continue;
+            };
+            self.witness[device as usize] = Some(witness);
+            match &mut self.device[witness as usize] {
+                Some(_) => self.namesakes.entry(witness).or_default().push(device),
+                none => *none = Some(device),
             }
-        }
-        for (witness, device) in known {
-            self.device[witness as usize] = Some(device);
         }
     }
 
@@ -195,8 +197,11 @@ impl World {
         self.witness[self.t.tasks[task as usize].device as usize]
     }
 
-    pub(crate) fn device_of_witness(&self, witness: u32) -> Option<u32> {
-        self.device[witness as usize]
+    /// The tasks of whoever wrote a record.
+    pub(crate) fn tasks_of_witness(&self, witness: u32) -> Vec<u32> {
+        let first = self.device[witness as usize].into_iter();
+        let more = self.namesakes.get(&witness).into_iter().flatten().copied();
+        first.chain(more).flat_map(|device| self.tasks_of_device(device)).copied().collect()
     }
 
     /// Whether an operator ever started a task again, as far as its moves tell.

@@ -302,3 +302,24 @@ fn arrivals_count_when_no_network_explains_them() {
     assert!(arrive([200 * SECOND, 201 * SECOND], 2 * SECOND));
     assert!(!arrive([200 * SECOND, 201 * SECOND], 60 * SECOND));
 }
+
+#[test]
+fn a_name_that_was_registered_again_is_another_device() {
+    let mut book = Book::new(1);
+    book.job(|_| {});
+    for device in [1, 2] {
+        book.task(1, (10, 20), 1, ("", "QUEUED"), "");
+        if let Fact::Task { device: of, .. } = &mut book.files[0].last_mut().unwrap().fact {
+            *of = device;
+        }
+        let at = 100 * SECOND * device as u64;
+        book.write(0, (at, at), 1, 1);
+        if let Fact::Settled { device: of, wire_id, .. } = &mut book.files[0].last_mut().unwrap().fact {
+            (*of, *wire_id) = (device, device);
+        }
+        let what =
+            Sight::Notice { version: "2".into(), module: String::new(), id: device, strange_topic: None };
+        book.seen.push(Seen { at: at + 10, product: "p".into(), device: "d".into(), what });
+    }
+    assert!(!book.breaks("arrived"));
+}

@@ -104,7 +104,20 @@ impl History {
 
 /// Judges lines as they would stand in files.
 pub(crate) fn judge(files: &[Vec<Line>], seen: &[Seen], options: Options) -> Verdict {
+    judge_buried(files, seen, options, &[])
+}
+
+/// The same, where it is known of some processes when they were gone.
+pub(crate) fn judge_buried(
+    files: &[Vec<Line>],
+    seen: &[Seen],
+    options: Options,
+    graves: &[(String, u64)],
+) -> Verdict {
     let mut checker = Checker::default();
+    for (process, at) in graves {
+        checker.buried(process, *at);
+    }
     for (file, lines) in files.iter().enumerate() {
         for (n, line) in (1..).zip(lines) {
             checker.server_line(Place::new(file, n), &serde_json::to_string(line).unwrap()).unwrap();

@@ -4,13 +4,13 @@ use otaria_history::check::{Options, Verdict};
 use otaria_history::record::{Fact, Line};
 
 use crate::good::good;
-use crate::history::{Chance, History, judge};
+use crate::history::{Chance, History, judge, judge_buried};
 
 /// So many of each.
 const SEEDS: u64 = 100;
 
 /// Cuts holes of some kind into the files of a history.
-type Cut = fn(&mut Vec<Vec<Line>>, &mut Chance);
+type Cut = fn(&mut [Vec<Line>], &mut Chance);
 
 const CUTS: &[(&str, Cut)] = &[
     ("killed", killed),
@@ -21,14 +21,14 @@ const CUTS: &[(&str, Cut)] = &[
     ("all of it", everything),
 ];
 
-fn killed(files: &mut Vec<Vec<Line>>, chance: &mut Chance) {
+fn killed(files: &mut [Vec<Line>], chance: &mut Chance) {
     for file in files {
         let keep = 1 + chance.below(file.len() as u64 - 1) as usize;
         file.truncate(keep);
     }
 }
 
-fn middle(files: &mut Vec<Vec<Line>>, chance: &mut Chance) {
+fn middle(files: &mut [Vec<Line>], chance: &mut Chance) {
     for file in files {
         let from = 1 + chance.below(file.len() as u64 - 1) as usize;
         let until = (from + chance.below(60) as usize).min(file.len());
@@ -36,7 +36,7 @@ fn middle(files: &mut Vec<Vec<Line>>, chance: &mut Chance) {
     }
 }
 
-fn full(files: &mut Vec<Vec<Line>>, chance: &mut Chance) {
+fn full(files: &mut [Vec<Line>], chance: &mut Chance) {
     for file in files {
         let from = 1 + chance.below(file.len() as u64 - 2) as usize;
         let until = (from + 1 + chance.below(60) as usize).min(file.len() - 1);
@@ -47,7 +47,7 @@ fn full(files: &mut Vec<Vec<Line>>, chance: &mut Chance) {
     }
 }
 
-fn rotated(files: &mut Vec<Vec<Line>>, chance: &mut Chance) {
+fn rotated(files: &mut [Vec<Line>], chance: &mut Chance) {
     for file in files {
         let until = 2 + chance.below(file.len() as u64 - 3) as usize;
         file.drain(1..until);
@@ -57,7 +57,7 @@ fn rotated(files: &mut Vec<Vec<Line>>, chance: &mut Chance) {
 }
 
 /// Writes that were done and not answered: their lines are missing.
-fn unsure(files: &mut Vec<Vec<Line>>, chance: &mut Chance) {
+fn unsure(files: &mut [Vec<Line>], chance: &mut Chance) {
     for file in files.iter_mut() {
         for _ in 0..10 {
             let at = 1 + chance.below(file.len() as u64 - 2) as usize;
@@ -69,7 +69,7 @@ fn unsure(files: &mut Vec<Vec<Line>>, chance: &mut Chance) {
     }
 }
 
-fn everything(files: &mut Vec<Vec<Line>>, chance: &mut Chance) {
+fn everything(files: &mut [Vec<Line>], chance: &mut Chance) {
     for cut in [unsure, full, middle, killed] {
         cut(files, chance);
     }
@@ -108,6 +108,30 @@ fn the_end_of_the_devices_record_may_be_missing_too() {
         let verdict = history.judge();
         assert!(verdict.is_ok(), "seed {seed}: {:#?}", verdict.violations);
     }
+}
+
+#[test]
+fn a_killed_process_that_was_buried_hides_less() {
+    let (mut hidden, mut left) = (0, 0);
+    for seed in 0..20 {
+        let history = good(seed);
+        let mut files = history.numbered();
+        // One more that is killed soon after its start.
+        let (name, begin) = ("killed", files[0][0].at);
+        let fact = Fact::Start { process: name.to_owned(), version: "1".to_owned() };
+        files.push(vec![Line { n: 1, from: begin, at: begin, fact }]);
+        let unknown = judge(&files, &history.seen, Options::default());
+        let graves = [(name.to_owned(), begin + 1_000_000)];
+        let known = judge_buried(&files, &history.seen, Options::default(), &graves);
+        assert!(known.is_ok(), "seed {seed}: {:#?}", known.violations);
+        assert_eq!((known.unfinished, unknown.unfinished), (1, 1));
+        hidden += unknown.not_judged.values().sum::<u64>();
+        left += known.not_judged.values().sum::<u64>();
+    }
+    assert!(
+        left * 2 < hidden,
+        "{left} of {hidden} are not judged though it is known when the process was gone"
+    );
 }
 
 #[test]

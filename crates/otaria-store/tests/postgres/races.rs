@@ -9,7 +9,7 @@ use otaria_core::shard::Shard;
 use otaria_core::task::{CancelCause, TaskState, TaskStatus};
 use otaria_ports::store::contract::world::{World, at, claim, new_job, slice, state, to};
 use otaria_ports::store::{
-    Job, JobMove, JobTurn, Jobs, OwnedShards, Slice, Store, StoreError, Task, TaskChange, Tasks,
+    Job, JobMove, JobTurn, Jobs, Leases, OwnedShards, Slice, Store, StoreError, Task, TaskChange, Tasks,
 };
 use otaria_store::PostgresStore;
 use sqlx::{Connection, PgConnection};
@@ -148,6 +148,45 @@ fn nothing_is_claimed_behind_a_take_over() {
                 end_all(&world, &job).await;
             }
             assert!(before > 0 && refused > 0, "{before} before, {refused} after: nothing met");
+        });
+    });
+}
+
+/// Of two who ask for a shard, one gets it: also when one of them joined after the other's statement began, which
+/// does not see it and would take a shard of a living member for free.
+#[test]
+#[ignore = "needs PostgreSQL: cargo xtask test runs it"]
+fn a_shard_is_taken_by_one_of_those_who_ask_at_once() {
+    with_database(|database| {
+        block_on(async {
+            let stores = [database.open_silent().await, database.open_silent().await];
+            let (shards, ttl) = ([Shard(0), Shard(7)], Duration::from_secs(60));
+            let gone = stores[0].join(at(0), ttl).await.unwrap();
+            stores[0].take_shards(gone, &shards, at(0)).await.unwrap();
+            stores[0].leave(gone).await.unwrap();
+            let first = stores[0].join(at(1), ttl).await.unwrap();
+
+            // The first one comes as far as the first shard.
+            let mut conn = PgConnection::connect(&database.url).await.unwrap();
+            let mut held = conn.begin().await.unwrap();
+            let hold = sqlx::query("select 1 from shard_lease where shard = 0 for update");
+            hold.execute(&mut *held).await.unwrap();
+            let waiting = stores[0].take_shards(first, &shards, at(1));
+            let meanwhile = async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                let second = stores[1].join(at(1), ttl).await.unwrap();
+                let release = async {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                    held.commit().await.unwrap();
+                };
+                join(stores[1].take_shards(second, &shards[1..], at(1)), release).await.0.unwrap()
+            };
+            let (first, second) = join(waiting, meanwhile).await;
+            let taken = [first.unwrap(), second].concat();
+            let mut once: Vec<Shard> = taken.iter().map(|lease| lease.shard).collect();
+            once.sort_unstable();
+            assert_eq!(once, shards);
+            assert_eq!(stores[0].shard_leases(at(1)).await.unwrap().len(), 2);
         });
     });
 }

@@ -33,7 +33,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct CheckHistoryArgs {
-    /// What servers wrote: a file, or the folder of all their files (`*.ndjson`, `*.ndjson.N`)
+    /// What servers wrote: a file, or the folder of all their files (`*.ndjson`)
     server: PathBuf,
     /// What devices wrote: a file or a folder
     devices: PathBuf,
@@ -59,6 +59,10 @@ pub(crate) struct CheckHistoryArgs {
     /// Take it that a process that ended without a word did nothing any more so long after its last line
     #[arg(long, value_name = "SECONDS")]
     ended_after_s: Option<u64>,
+    /// Take it that this process (the name of its file) was gone at this instant, as whoever killed it knows; may be
+    /// repeated
+    #[arg(long, value_name = "PROCESS@UNIX_MS", value_parser = grave)]
+    ended: Vec<(String, u64)>,
     /// Do not judge: write only the lines of this job (by id or number) and of its devices to --out; may be repeated
     #[arg(long, value_name = "JOB", requires = "out")]
     keep_job: Vec<String>,
@@ -85,6 +89,13 @@ impl CheckHistoryArgs {
     }
 }
 
+/// Reads `PROCESS@UNIX_MS`; in microseconds.
+fn grave(text: &str) -> Result<(String, u64), String> {
+    let (process, at) = text.rsplit_once('@').ok_or("looks like PROCESS@UNIX_MS")?;
+    let at: u64 = at.parse().map_err(|_| "no Unix milliseconds follow the @")?;
+    Ok((process.to_owned(), at.saturating_mul(1_000)))
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &CheckHistoryArgs) -> anyhow::Result<ExitCode> {
     match judge_or_cut(args) {
@@ -97,7 +108,8 @@ pub(crate) fn run(args: &CheckHistoryArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn judge_or_cut(args: &CheckHistoryArgs) -> anyhow::Result<ExitCode> {
-    let files = Files::find(&args.server, &args.devices)?;
+    let mut files = Files::find(&args.server, &args.devices)?;
+    files.graves.clone_from(&args.ended);
     if let Some(out) =
         args.out.as_ref().filter(|_| !(args.keep_job.is_empty() && args.keep_device.is_empty()))
     {
@@ -121,11 +133,18 @@ fn judge_or_cut(args: &CheckHistoryArgs) -> anyhow::Result<ExitCode> {
     Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The lines of all evidence, in its order, in one reading.
+fn evidence(files: &Files, verdict: &Verdict) -> anyhow::Result<Vec<String>> {
+    let places: Vec<_> = verdict.violations.iter().flat_map(|violation| violation.evidence.clone()).collect();
+    Ok(files.lines(&places)?)
+}
+
 fn show(files: &Files, verdict: &Verdict) -> anyhow::Result<()> {
+    let mut texts = evidence(files, verdict)?.into_iter();
     for violation in &verdict.violations {
         line(&format!("{} is broken: {}", violation.invariant, violation.what))?;
         line(&format!("  the rule: {}", rule(violation.invariant)))?;
-        for (place, text) in violation.evidence.iter().zip(files.lines(&violation.evidence)?) {
+        for (place, text) in violation.evidence.iter().zip(texts.by_ref()) {
             line(&format!("  {}:{}", files.path(*place).display(), place.line()))?;
             let short: String = text.chars().take(EVIDENCE_WIDTH).collect();
             line(&format!("    {short}{}", if short.len() < text.len() { " …" } else { "" }))?;
@@ -147,7 +166,7 @@ fn show(files: &Files, verdict: &Verdict) -> anyhow::Result<()> {
     if verdict.is_incomplete() {
         let (holes, lost) = (verdict.holes, HumanCount(verdict.lost));
         line(&format!(
-            "the record is incomplete: {holes} spans without lines, {lost} of them known to be missing, {} processes without an end",
+            "the record is incomplete: {holes} spans of time, {lost} lines are known to be missing, {} processes have no end",
             verdict.unfinished
         ))?;
     }
@@ -165,9 +184,9 @@ fn show(files: &Files, verdict: &Verdict) -> anyhow::Result<()> {
 
 fn as_json(files: &Files, verdict: &Verdict) -> anyhow::Result<String> {
     let mut violations = Vec::new();
+    let mut texts = evidence(files, verdict)?.into_iter();
     for violation in &verdict.violations {
-        let texts = files.lines(&violation.evidence)?;
-        let evidence = violation.evidence.iter().zip(texts).map(|(place, text)| {
+        let evidence = violation.evidence.iter().zip(texts.by_ref()).map(|(place, text)| {
             // A line that was read before is JSON.
             let text: serde_json::Value =
                 serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text));

@@ -139,10 +139,14 @@ async fn alone(config: &Config, folder: &Folder, ids: &Arc<dyn Ids>) -> anyhow::
     store.leave(incarnation).await.context("joining")?;
     let news = Arc::new(Bell::default());
     let gateway = GatewayBase::new(config, &clock, feed)?;
+    let pace: Arc<dyn Pace> = match super::plant::planted()? {
+        Some(fault) => Arc::new(fault),
+        None => Arc::new(LocalPace::new(HORIZON_EMBEDDED)),
+    };
     Ok(Base {
         keeper: Keeper::Sqlite(store),
         presence: Arc::new(LocalPresence::new(incarnation.0, Arc::clone(&news))),
-        pace: Arc::new(LocalPace::new(HORIZON_EMBEDDED)),
+        pace,
         bus: Arc::new(LocalBus::new(Arc::clone(&news))),
         pusher: recording.pusher(gateway.pusher()),
         quotas: local_quotas(config)?,

@@ -99,7 +99,9 @@ impl Desk {
                     story.cancelled_us = Some(unix_us());
                 }
             }
-            Kind::CancelQueued => drop(order(&["job", "cancel", &job, "--queued"], retried)?),
+            Kind::CancelQueued => {
+                order(&["job", "cancel", &job, "--queued"], retried)?;
+            }
             Kind::Pause => {
                 if order(&["job", "pause", &job], retried)? {
                     let from = unix_us();
@@ -109,12 +111,18 @@ impl Desk {
                     story.paused_us = Some((from, to));
                 }
             }
-            Kind::Confirm => drop(order(&["job", "confirm", &job], retried)?),
-            Kind::Reupgrade => drop(order(&["job", "reupgrade", &job, "--status", "failed"], retried)?),
-            Kind::Dynamic => drop(order(&["job", "cancel-strategy", &job], retried)?),
+            Kind::Confirm => {
+                order(&["job", "confirm", &job], retried)?;
+            }
+            Kind::Reupgrade => {
+                order(&["job", "reupgrade", &job, "--status", "failed"], retried)?;
+            }
+            Kind::Dynamic => {
+                order(&["job", "cancel-strategy", &job], retried)?;
+            }
             Kind::Pace => {
                 let limit = errand.other_limit.to_string();
-                drop(order(&["job", "update", &job, "--maximum-per-minute", &limit], retried)?);
+                order(&["job", "update", &job, "--maximum-per-minute", &limit], retried)?;
             }
         }
         Ok(())

@@ -173,7 +173,9 @@ fn keep(folder: &Path, jobs: &[Ended], ends: &mut BTreeMap<String, u64>) -> Resu
             lines += &format!("{task}\n");
             let status = task["task_status"].as_str().unwrap_or_default();
             let status = status.trim_start_matches("TASK_STATUS_").to_ascii_lowercase();
-            let reason = task["task_desc"].as_str().filter(|reason| !reason.is_empty());
+            // Devices add their own words in brackets.
+            let reason = task["task_desc"].as_str().and_then(|reason| reason.split(" (").next());
+            let reason = reason.filter(|reason| !reason.is_empty());
             let end = reason.map_or_else(|| status.clone(), |reason| format!("{status}: {reason}"));
             *ends.entry(end).or_default() += 1;
         }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use super::fault::{Fault, Kind};
 use super::world::Installation;
+use crate::clock::unix_us;
 use crate::cluster::Role;
 use crate::process::Signal;
 
@@ -21,9 +22,7 @@ impl Installation {
     /// The fault falls.
     pub(super) fn strike(&mut self, fault: &Fault, faketime: &Path) -> Result<()> {
         match fault.kind {
-            Kind::ApiKill | Kind::DispatcherKill | Kind::GatewayKill | Kind::ServerKill => {
-                self.victim(fault)?.kill()
-            }
+            Kind::ApiKill | Kind::DispatcherKill | Kind::GatewayKill | Kind::ServerKill => self.kill(fault),
             Kind::ApiStop | Kind::DispatcherStop | Kind::GatewayStop | Kind::ServerStop => {
                 self.victim(fault)?.signal(Signal::STOP)
             }
@@ -40,7 +39,7 @@ impl Installation {
             Kind::PostgresRestart => self.cluster.services()?.postgres()?.stop(),
             Kind::PostgresCrash => self.cluster.services()?.postgres()?.crash(),
             Kind::ClockSkew => {
-                self.victim(fault)?.kill()?;
+                self.kill(fault)?;
                 self.start_again(fault, &skewed(faketime, fault.skew_s))
             }
             Kind::DiskFull => self.disk.as_ref().context("there is no small disk")?.fill().map(drop),
@@ -67,7 +66,7 @@ impl Installation {
             Kind::RedisRestart => self.cluster.services()?.redis()?.revive(),
             Kind::PostgresRestart | Kind::PostgresCrash => self.cluster.services()?.postgres()?.revive(),
             Kind::ClockSkew => {
-                self.victim(fault)?.kill()?;
+                self.kill(fault)?;
                 self.start_again(fault, &[])
             }
             Kind::DiskFull => self.disk.as_ref().context("there is no small disk")?.empty(),
@@ -79,7 +78,10 @@ impl Installation {
         let members = self.cluster.members.iter_mut();
         let fallen = members.filter_map(|member| {
             let lies = !struck(member.role, member.place) && !member.process.is_running();
-            lies.then_some((member.role, member.place))
+            lies.then(|| {
+                self.graves.push((member.process.pid, unix_us()));
+                (member.role, member.place)
+            })
         });
         fallen.collect()
     }
@@ -95,6 +97,14 @@ impl Installation {
             }
             std::thread::sleep(BETWEEN_STARTS);
         }
+    }
+
+    fn kill(&mut self, fault: &Fault) -> Result<()> {
+        let victim = self.victim(fault)?;
+        victim.kill()?;
+        let pid = victim.pid;
+        self.graves.push((pid, unix_us()));
+        Ok(())
     }
 
     fn start_again(&mut self, fault: &Fault, env: &[(&str, String)]) -> Result<()> {

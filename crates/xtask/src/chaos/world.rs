@@ -85,6 +85,8 @@ pub(super) struct Installation {
     pub(super) tempers: BTreeMap<String, Temper>,
     /// By the numbers of the jobs.
     pub(super) wares: BTreeMap<usize, Ware>,
+    /// Processes that were killed, with the microseconds at which they were gone.
+    pub(super) graves: Vec<(u32, u64)>,
     pub(super) folder: PathBuf,
 }
 
@@ -180,7 +182,7 @@ impl Installation {
         let habits = Habits { download: "full", history: Some(&history) };
         let fleets = Fleets::start_with(&folder, &crew, habits)?;
         std::thread::sleep(SETTLE);
-        Ok(Self { world, fleets, cluster, disk, product_key, tempers, wares, folder })
+        Ok(Self { world, fleets, cluster, disk, product_key, tempers, wares, graves: Vec::new(), folder })
     }
 }
 

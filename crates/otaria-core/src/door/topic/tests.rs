@@ -24,7 +24,10 @@ fn own_topics_have_their_meaning() {
 
 #[test]
 fn a_publish_on_anything_else_is_refused() {
-    let long = format!("/sys/a1Le6d0abcd/dev_0001/{}", "x".repeat(TOPIC_MAX));
+    let own = "/sys/a1Le6d0abcd/dev_0001/";
+    let longest = format!("{own}{}", "x".repeat(TOPIC_MAX - own.len()));
+    assert_eq!(OWN.publishes(&longest), Ok(Uplink::Other), "up to the last byte");
+    let long = format!("{longest}x");
     for (topic, why) in [
         ("/ota/device/inform/a1Le6d0abcd/dev_0002", BadTopic::Foreign),
         ("/ota/device/inform/other/dev_0001", BadTopic::Foreign),

@@ -73,6 +73,8 @@ pub async fn a_take_over_raises_the_epoch(store: &dyn Store) {
         assert!(new.epoch > old.epoch);
     }
     assert_eq!(store.shard_leases(at(51)).await.unwrap(), new);
+    // Beside one that is: nobody takes in its name.
+    store.join(at(199), TTL).await.unwrap();
     assert_eq!(store.take_shards(first, &SHARDS, at(200)).await.unwrap(), [], "itself is not alive");
 }
 
