@@ -76,11 +76,16 @@ struct Server {
 
 impl Server {
     async fn start(args: &[&str]) -> Self {
-        let port = free_port();
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let mut server = Self { folder: tempfile::tempdir().unwrap(), port, args, child: None };
-        server.run().await;
-        server
+        let mut server = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), args, child: None };
+        // Somebody else may have taken the port meanwhile, or the one 10,000 above it.
+        for _ in 0..5 {
+            if server.comes_up().await {
+                return server;
+            }
+            server.port = free_port();
+        }
+        panic!("redis-server found no port");
     }
 
     /// A sentinel that watches a server under the name `it`, and decides alone.
@@ -96,23 +101,31 @@ impl Server {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
         let address = ("127.0.0.1", port);
         let listens = || async move { tokio::net::TcpStream::connect(address).await.is_ok() };
-        until(Duration::from_secs(10), listens).await;
+        until(Duration::from_mins(1), listens).await;
         Self { folder, port, args: Vec::new(), child: Some(child) }
     }
 
     /// Starts it again, on whatever files are there.
     async fn run(&mut self) {
+        assert!(self.comes_up().await, "redis-server ended");
+    }
+
+    /// Starts it; `false` when it ended instead of listening.
+    async fn comes_up(&mut self) -> bool {
         let mut command = Command::new("redis-server");
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
         command.arg("--dir").arg(self.folder.path()).args(&self.args);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn();
-        self.child = Some(child.expect("redis-server is in the path"));
-        let address = ("127.0.0.1", self.port);
-        until(
-            Duration::from_secs(10),
-            || async move { tokio::net::TcpStream::connect(address).await.is_ok() },
-        )
-        .await;
+        let child = self.child.insert(child.expect("redis-server is in the path"));
+        let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
+        while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
+            assert!(tokio::time::Instant::now() < deadline, "redis-server does not listen");
+            if child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        true
     }
 
     /// Kills it at once.

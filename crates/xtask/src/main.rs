@@ -85,7 +85,8 @@ enum Command {
     ///
     /// The state machines, the pace, fair shares, draws, the gateway's door, leases and ownership, each with its own
     /// tests. About 670 mistakes, two or three seconds for each: half an hour on two quiet cores. Installs
-    /// cargo-mutants under target/mutants. What no test can notice is excepted, with the reason why, in .cargo/mutants.toml.
+    /// cargo-mutants under target/mutants. What no test can notice is excepted, with the reason why, in
+    /// .cargo/mutants.toml.
     Mutants {
         /// Only files whose paths end like this: `pace.rs`, `task/state.rs`.
         #[arg(long = "file")]

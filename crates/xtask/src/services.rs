@@ -63,7 +63,10 @@ impl Ground {
             folder
         } else {
             // A home that is closed to others, or a path too long for a socket.
-            let name = format!("otaria-{HOME}-{}", std::process::id());
+            // Several of one command keep apart.
+            let own = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let own: String = own.chars().take(16).collect();
+            let name = format!("otaria-{HOME}-{}-{own}", std::process::id());
             let other = std::env::temp_dir().join(name);
             std::fs::create_dir_all(&other)?;
             other

@@ -35,13 +35,12 @@ impl Tasks for PostgresStore {
     }
 
     async fn tasks(&self, keys: &[TaskKey]) -> Result<Vec<Task>, StoreError> {
-        let mut ids: Vec<(i64, i64)> = keys.iter().map(|key| (key.device.0, key.job.0)).collect();
+        let mut ids: Vec<i64> = keys.iter().map(|key| (key.job.0 << 32) | i64::from(key.seq)).collect();
         ids.sort_unstable();
         ids.dedup();
-        let (devices, jobs): (Vec<i64>, Vec<i64>) = ids.into_iter().unzip();
-        let found = self.rows("reading tasks", || query(sql::BY_KEY).bind(&devices).bind(&jobs)).await?;
+        let found = self.rows("reading tasks", || query(sql::BY_ID).bind(&ids)).await?;
         let mut found = found.iter().map(rows::task).collect::<Result<Vec<_>, _>>()?;
-        // The row is found by device and job; the place in the job is part of the key too.
+        // The row is found by its place in the job; the device is part of the key too.
         let asked: HashSet<&TaskKey> = keys.iter().collect();
         found.retain(|task| asked.contains(&task.key));
         found.sort_unstable_by(|a, b| a.key.cmp(&b.key));

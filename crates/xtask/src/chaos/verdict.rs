@@ -229,7 +229,9 @@ fn agrees(
     let foreign = after(&|what| matches!(what, What::Inform { version: other } if other != version));
     let was_away = seen.iter().any(|event| event.what == What::Offline);
 
+    // The device's last words follow in brackets.
     let reason = task["task_desc"].as_str().unwrap_or_default();
+    let reason = reason.split(" (").next().unwrap_or_default();
     let wrong = |what: &str| Err(format!("{what} ({reason:?})"));
     match task["task_status"].as_str().unwrap_or_default() {
         "TASK_STATUS_SUCCEEDED" if informed.is_some() => Ok(()),

@@ -67,7 +67,6 @@ const STATEMENTS: &[&str] = &[
     retention::PAST_LEFT,
     retention::TASKS,
     tasks::BY_ID,
-    tasks::BY_KEY,
     tasks::CANCEL,
     tasks::DUE,
     tasks::ENDED,

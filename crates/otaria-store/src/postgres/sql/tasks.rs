@@ -23,13 +23,6 @@ pub(crate) const OPEN: &str = task!(
      cross join lateral (select * from task where device_id = d.device and open offset 0) t"
 );
 
-/// Rides on the primary key of `task`. $1, $2: devices, jobs.
-pub(crate) const BY_KEY: &str = task!(
-    "",
-    "from unnest($1::bigint[], $2::bigint[]) d (device, job)
-     cross join lateral (select * from task where device_id = d.device and job_no = d.job offset 0) t"
-);
-
 /// Rides on `task_place (id)`.
 pub(crate) const BY_ID: &str = task!(
     "",
@@ -95,8 +88,8 @@ pub(crate) const OPEN_BESIDE: &str = "
      cross join lateral (select job_no, module from task where device_id = d.device and open offset 0) t
      where t.job_no <> d.job";
 
-/// Rides on the primary keys of `task` and `task_due`. Tasks that are still in the revision that was seen, and their
-/// clocks; answers where those stood. $1: now; $2: whether ended ones may be opened; $3, $4: devices and jobs, in
+/// Rides on `task_place (id)`, where a job's tasks lie together however many others there are, and on the primary key
+/// of `task_due`. Tasks that are still in the revision that was seen, and their clocks; answers where those stood. $1: now; $2: whether ended ones may be opened; $3, $4: devices and jobs, in
 /// the order in which they are locked; $7: statuses that are left alone, as bits.
 ///
 /// Compare-and-set in one look at each row. Who moved one meanwhile grew its revision, so what was waited for does
@@ -121,11 +114,11 @@ pub(crate) const MOVE: &str = "
           from (select c.*, x.at, x.status as old_status, x.attempts as old_attempts,
                        x.percent as old_percent, x.words as old_words
                   from c
-                 cross join lateral (select ctid as at, id, revision, status, open, attempts, percent, words
-                                       from task
-                                      where device_id = c.device and job_no = c.job offset 0) x
-                 where x.id = c.id and x.revision = c.revision and (x.open or not c.open or $2)
-                   and (c.held >> x.status) & 1 = 0) c
+                 cross join lateral (select ctid as at, device_id, job_no, revision, status, open, attempts,
+                                            percent, words
+                                       from task where id = c.id offset 0) x
+                 where x.device_id = c.device and x.job_no = c.job and x.revision = c.revision
+                   and (x.open or not c.open or $2) and (c.held >> x.status) & 1 = 0) c
          where t.ctid = c.at and t.revision = c.revision
         returning c.place, c.device, c.job, c.due_at, c.old_status, c.old_attempts, c.old_percent, c.old_words
     ), clock as materialized (

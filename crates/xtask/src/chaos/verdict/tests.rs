@@ -119,6 +119,13 @@ fn an_end_that_the_record_explains_is_not() {
         ("silent", Kind::Plain, Temper::Silent, ("d1", "FAILED", OFFER_TIMEOUT), silent),
         ("late", Kind::Plain, Temper::Good, ("d1", "FAILED", TIMEOUT), late),
         ("cancelled", Kind::Cancel, Temper::Good, ("d1", "CANCELED", BY_OPERATOR), silent),
+        (
+            "last words",
+            Kind::Cancel,
+            Temper::Flaky,
+            ("d1", "CANCELED", "canceled by an operator (update failed)"),
+            failed,
+        ),
     ] {
         let found = judged(name, ended(kind, &["d1"], &[task]), temper, lines);
         assert_eq!(found.violations, Vec::<String>::new(), "{name}");
