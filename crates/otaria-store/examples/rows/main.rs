@@ -24,9 +24,9 @@ use otaria_store::{PostgresOptions, PostgresStore};
 use serde_json::{Value, json};
 
 /// Tasks of the job that is pushed, about.
-const PUSHED: u64 = 260_000;
+const PUSHED: u64 = 340_000;
 /// Batches that are measured.
-const BATCHES: usize = 80;
+const BATCHES: usize = 160;
 /// Batches before them: after so many the server's processes, which live long, know nearly every page of the indexes.
 const WARM_UP: usize = 150;
 

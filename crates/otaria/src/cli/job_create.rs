@@ -131,7 +131,7 @@ struct CommonArgs {
     /// A label that is handed to the devices; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
     tag: Vec<Tag>,
-    /// Makes the call safe to repeat: the same token gives the same job
+    /// Makes the call safe to repeat: the same token gives the same job. Not with a list file, which is sent anew
     #[arg(long, value_name = "TOKEN")]
     client_token: Option<String>,
 }

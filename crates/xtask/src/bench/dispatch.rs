@@ -70,7 +70,7 @@ pub(crate) struct DispatchArgs {
     dispatchers: Vec<usize>,
     /// How many open tasks, in a database each; ten million take 2 GiB and two minutes to make.
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1_000_000, 10_000_000],
-          value_parser = clap::value_parser!(u64).range(500_000..=50_000_000))]
+          value_parser = clap::value_parser!(u64).range(700_000..=50_000_000))]
     rows: Vec<u64>,
     #[command(flatten)]
     common: Common,
