@@ -1,7 +1,7 @@
 //! Looks at jobs as they are kept: whether counts, expansion, status and tasks agree.
 //!
-//! Reads only, in statements that are bounded by a page each, and says what it found; whoever repaired something
-//! would destroy the evidence. Where a look takes more than one statement it counts only if the job stood still
+//! Reads only, in statements that are bounded by a page each (but for the count of a job's tasks, one pass), and
+//! says what it found; whoever repaired something would destroy the evidence. Where a look takes more than one statement it counts only if the job stood still
 //! meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
