@@ -250,6 +250,9 @@ pub enum TaskEvent {
         version: InformedVersion,
         /// The version that the device had when the task was made, if known.
         source: Option<InformedVersion>,
+        /// Whether an earlier task offered this version and ended before it was there: the device may have been at that
+        /// all the time.
+        offered_before: bool,
     },
     /// The device reported progress.
     Progress {

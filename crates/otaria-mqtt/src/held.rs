@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use otaria_core::door::Latest;
 use otaria_core::time::Timestamp;
 use otaria_ports::pusher::Notice;
 
@@ -11,6 +12,15 @@ use otaria_ports::pusher::Notice;
 pub(crate) struct Held {
     heap: BinaryHeap<Reverse<Waiting>>,
     count: u64,
+    latest: Latest,
+}
+
+/// A notice whose time has come.
+pub(crate) enum Due {
+    /// To be looked at.
+    Now(Notice),
+    /// Not to be written: its task was replaced, and the other's notice is here.
+    Overtaken(Notice),
 }
 
 struct Waiting {
@@ -22,6 +32,7 @@ struct Waiting {
 impl Held {
     pub(crate) fn hold(&mut self, at: Timestamp, notice: Notice) {
         self.count += 1;
+        self.latest.came(notice.key.device, &notice.offer.module, notice.key.job);
         self.heap.push(Reverse(Waiting { at, count: self.count, notice }));
     }
 
@@ -30,12 +41,15 @@ impl Held {
         self.heap.peek().map(|Reverse(waiting)| waiting.at)
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Notice> {
-        self.heap.pop().map(|Reverse(waiting)| waiting.notice)
+    pub(crate) fn pop(&mut self) -> Option<Due> {
+        let Reverse(Waiting { notice, .. }) = self.heap.pop()?;
+        let is_overtaken = self.latest.left(notice.key.device, &notice.offer.module, notice.key.job);
+        Some(if is_overtaken { Due::Overtaken(notice) } else { Due::Now(notice) })
     }
 
     /// All of them, in no order.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = Notice> {
+        self.latest = Latest::default();
         std::mem::take(&mut self.heap).into_iter().map(|Reverse(waiting)| waiting.notice)
     }
 }

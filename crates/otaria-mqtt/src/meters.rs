@@ -61,6 +61,7 @@ labels! {
     NoticeFate, "outcome" {
         Written = "written", Gone = "gone", Unsubscribed = "unsubscribed", Stale = "stale",
         Fenced = "fenced", Late = "late", NoClock = "no_clock", Congested = "congested",
+        Overtaken = "overtaken",
     }
     /// Why a connection ended.
     CloseReason, "reason" {
@@ -81,7 +82,7 @@ impl NoticeFate {
         match self {
             Self::Written => Outcome::Written,
             Self::Gone | Self::Unsubscribed => Outcome::Gone,
-            Self::Stale | Self::Fenced | Self::Late | Self::NoClock => Outcome::Stale,
+            Self::Stale | Self::Fenced | Self::Late | Self::NoClock | Self::Overtaken => Outcome::Stale,
             Self::Congested => Outcome::Congested,
         }
     }

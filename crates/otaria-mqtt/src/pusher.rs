@@ -20,7 +20,7 @@ use otaria_ports::pusher::{Notice, Pusher, Settled};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, watch};
 
-use crate::held::Held;
+use crate::held::{Due, Held};
 use crate::meters::{Meters, NoticeFate};
 use crate::notice::{self, Written};
 use crate::registry::Registry;
@@ -157,7 +157,14 @@ impl Run {
                 Some(at) if at > now => return at.since(now).min(Duration::from_secs(1)),
                 Some(_) => {}
             }
-            let Some(notice) = self.held.pop() else { break };
+            let notice = match self.held.pop() {
+                Some(Due::Now(notice)) => notice,
+                Some(Due::Overtaken(notice)) => {
+                    self.settle(&notice, NoticeFate::Overtaken, now);
+                    continue;
+                }
+                None => break,
+            };
             let (verdict, now) = self.look(&notice);
             match verdict {
                 Verdict::Settle(fate) => self.settle(&notice, fate, now),

@@ -33,7 +33,9 @@ pub use groups::{AddedToGroup, GROUPS_OF_DEVICE_MAX, Group, GroupFilter, Groups,
 pub use jobs::{Bulk, BulkStep, CreateJob, CreatedJob, Job, JobMove, Jobs, Sweep, TaskCounts};
 pub use leases::{Leases, Member, OwnedShards, ShardLease};
 pub use modules::{MODULES_MAX, Module, Modules};
-pub use tasks::{JobTurn, NewTask, ReportsTaken, Task, TaskChange, TaskFilter, TaskPage, TaskView, Tasks};
+pub use tasks::{
+    JobTurn, LAST_TASKS, NewTask, ReportsTaken, Task, TaskChange, TaskFilter, TaskPage, TaskView, Tasks,
+};
 
 use crate::BoxError;
 use crate::nonces::Nonces;

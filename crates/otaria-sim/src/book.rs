@@ -180,6 +180,15 @@ impl Book {
         Some((job.rows.get_mut(&key.device)?, promise))
     }
 
+    /// What a device was offered by tasks that ended without it.
+    pub(crate) fn missed(&self, device: DeviceId) -> BTreeSet<String> {
+        let rows = self.jobs.values().filter_map(|noted| Some((noted, &noted.rows.get(&device)?.row)));
+        let ended = rows.filter(|(_, row)| {
+            row.offers > 0 && matches!(row.status, TaskStatus::Failed | TaskStatus::Canceled)
+        });
+        ended.map(|(noted, _)| noted.spec.promise.dest.clone()).collect()
+    }
+
     /// The open rows of a device beside one job.
     pub(crate) fn open_beside(&self, job: JobNo, device: DeviceId) -> Vec<JobNo> {
         let others = self.jobs.iter().filter(|(no, _)| **no != job);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use otaria_core::door::{Arrival, Fences, Refusal, SessionSeq, Stamp};
+use otaria_core::door::{Arrival, Fences, Latest, Refusal, SessionSeq, Stamp};
 use otaria_core::ids::DeviceId;
 use otaria_core::time::Timestamp;
 use otaria_core::witness::Writes;
@@ -26,6 +26,7 @@ pub(crate) struct Door {
     pub(crate) witness: Writes,
     pub(crate) sessions: BTreeMap<DeviceId, i64>,
     waiting: BTreeMap<(Timestamp, u64), Notice>,
+    latest: Latest,
     held: u64,
     /// Letters of notices that came.
     came: BTreeSet<u64>,
@@ -74,6 +75,7 @@ impl Door {
         if self.came.insert(number) {
             for notice in notices {
                 self.held += 1;
+                self.latest.came(notice.key.device, &notice.offer.module, notice.key.job);
                 self.waiting.insert((notice.not_before, self.held), notice);
             }
         }
@@ -91,7 +93,12 @@ impl Door {
             let notice = entry.remove();
             let device = notice.key.device;
             let current = self.sessions.get(&device).copied().map(SessionSeq);
+            let is_overtaken = self.latest.left(device, &notice.offer.module, notice.key.job);
+            if is_overtaken {
+                inner.book.count("overtaken");
+            }
             let outcome = match self.fences.may_write(&stamp(&notice), current, shown) {
+                _ if is_overtaken => Outcome::Stale,
                 // Its date has come: the queue is sorted by it.
                 Err(Refusal::TooEarly) => continue,
                 Err(Refusal::Gone) => Outcome::Gone,

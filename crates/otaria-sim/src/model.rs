@@ -5,6 +5,7 @@
 //!
 //! Invariant: nothing of the engine or the core decides here; their types are read for comparison only.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use otaria_core::task::{CancelCause, Delivery, FailureCause, Retry, Said, TaskState, TaskStatus};
@@ -211,12 +212,13 @@ impl Row {
         }
     }
 
-    /// The device says something; older words than the last ones say nothing.
+    /// The device says something; older words than the last ones say nothing. `missed`: versions that ended tasks
+    /// of the device had offered in vain.
     pub(crate) fn hear(
         &mut self,
         order: (i64, u32),
         said: &Said,
-        source: Option<&str>,
+        (source, missed): (Option<&str>, &BTreeSet<String>),
         promise: &Promise,
         now: Timestamp,
     ) {
@@ -226,10 +228,17 @@ impl Row {
         let before = self.clone();
         match said {
             Said::Version(version) if version.as_str() == promise.dest => self.end(TaskStatus::Succeeded),
-            Said::Version(version) => {
-                if self.status == TaskStatus::InProgress
-                    && source.is_some_and(|from| from != version.as_str())
+            Said::Version(version) if source == Some(version.as_str()) => {}
+            Said::Version(version) if missed.contains(version.as_str()) => {
+                // It did what it was told before, and may not have had this notice at all.
+                if let (TaskStatus::InProgress, Again::No, Notice::Told(at)) =
+                    (self.status, self.again, self.notice)
                 {
+                    self.notice = Notice::Out(at + 60 * SECOND);
+                }
+            }
+            Said::Version(_) => {
+                if self.status == TaskStatus::InProgress && source.is_some() {
                     self.fail(FailureCause::ForeignVersion, promise, now);
                 }
             }
@@ -327,13 +336,13 @@ pub(crate) struct Reading {
     pub(crate) unknown: u64,
     pub(crate) duplicate: u64,
     /// Those that are devices, once each.
-    pub(crate) names: std::collections::BTreeSet<String>,
+    pub(crate) names: BTreeSet<String>,
 }
 
 /// Reads a list as a person would.
 pub(crate) fn read_list(text: &str, is_known: impl Fn(&str) -> bool) -> Reading {
     let mut reading = Reading::default();
-    let mut unknown = std::collections::BTreeSet::new();
+    let mut unknown = BTreeSet::new();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for line in text.split(['\n', ',']).map(str::trim).filter(|line| !line.is_empty()) {
         reading.lines += 1;

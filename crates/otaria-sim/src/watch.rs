@@ -12,7 +12,7 @@ use otaria_ports::store::{
 };
 
 use crate::book::{Book, Informed, Noted, Source, Stimulus};
-use crate::model::Claimed;
+use crate::model::{Claimed, Notice};
 
 impl Book {
     pub(crate) fn saw_created(&mut self, created: &CreatedJob, truly: Timestamp) {
@@ -238,21 +238,28 @@ impl Book {
             self.dirty.insert(change.key.job);
             let last = change.report.map_or((0, 0), |order| (order.session, order.n));
             let canceling = self.jobs.get(&change.key.job).map_or(0, |noted| noted.canceling);
+            let missed = self.missed(change.key.device);
             let Some((kept, promise)) = self.kept(&change.key) else { continue };
             let mut words: Vec<_> =
                 reports.iter().filter(|report| report.device == change.key.device).collect();
             words.sort_by_key(|report| report.order);
+            let told = matches!(kept.row.notice, Notice::Told(_));
             for word in words {
                 let order = (word.order.session, word.order.n);
                 if order <= last {
-                    kept.row.hear(order, &word.said, kept.source.as_deref(), &promise, now);
+                    let before = (kept.source.as_deref(), &missed);
+                    kept.row.hear(order, &word.said, before, &promise, now);
                 }
             }
             // A report that takes a task out of what was being cancelled takes it out for good.
             if kept.row.is_open() && canceling & (1 << kept.row.status.code()) == 0 {
                 kept.doomed = None;
             }
+            let in_doubt = told && matches!(kept.row.notice, Notice::Out(_));
             let (status, device) = (kept.row.status, change.key.device);
+            if in_doubt {
+                self.count("late_version");
+            }
             if status == TaskStatus::Succeeded {
                 let version = self.version(device).map(str::to_owned);
                 let says = reports.iter().any(|report| {

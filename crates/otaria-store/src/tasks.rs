@@ -8,8 +8,8 @@ use otaria_core::shard::{SHARDS, Shard};
 use otaria_core::task::{CancelCause, TaskKey};
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{
-    Job, JobTurn, OwnedShards, ReportsTaken, StoreError, Task, TaskChange, TaskFilter, TaskPage, Tasks,
-    VersionReport,
+    Job, JobTurn, LAST_TASKS, OwnedShards, ReportsTaken, StoreError, Task, TaskChange, TaskFilter, TaskPage,
+    Tasks, VersionReport,
 };
 use sqlx::query;
 
@@ -27,6 +27,18 @@ impl Tasks for SqliteStore {
         let mut open = open.iter().map(rows::task).collect::<Result<Vec<_>, _>>()?;
         open.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok(open)
+    }
+
+    async fn ended_offers(&self, devices: &[DeviceId]) -> Result<Vec<Task>, StoreError> {
+        let mut devices: Vec<i64> = devices.iter().map(|device| device.0).collect();
+        devices.sort_unstable();
+        devices.dedup();
+        let last = i64::try_from(LAST_TASKS).unwrap_or(i64::MAX);
+        let ended = query(sql::ENDED_OFFERS).bind(text::numbers(devices)).bind(last);
+        let ended = self.rows("reading ended offers", ended).await?;
+        let mut ended = ended.iter().map(rows::task).collect::<Result<Vec<_>, _>>()?;
+        ended.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        Ok(ended)
     }
 
     async fn tasks(&self, keys: &[TaskKey]) -> Result<Vec<Task>, StoreError> {

@@ -220,7 +220,11 @@ impl TaskState {
             (_, E::Informed { version, .. }) if *version == policy.dest_version => {
                 Ok(S::Succeeded { attempts: self.attempts() })
             }
-            (S::InProgress { .. }, E::Informed { version, source: Some(source) }) if version != source => {
+            (_, E::Informed { version, source: Some(source), .. }) if version == source => {
+                Err(Ignored::OutOfOrder)
+            }
+            (S::InProgress { .. }, E::Informed { offered_before: true, .. }) => self.after_earlier_offer(),
+            (S::InProgress { .. }, E::Informed { source: Some(_), .. }) => {
                 self.after_failure(FailureCause::ForeignVersion, policy, now)
             }
             (_, E::Informed { .. }) => Err(Ignored::OutOfOrder),
@@ -380,6 +384,19 @@ impl TaskState {
             | Self::Failed { .. }
             | Self::Canceled { .. } => Err(Ignored::OutOfOrder),
         }
+    }
+
+    /// The device carried out what an earlier task had offered. Nothing on the wire says which update a progress
+    /// belongs to, so what was taken for a sign of this offer's notice may have been none: unless somebody says
+    /// that it was written, it goes out once more, no sooner than any repeat.
+    fn after_earlier_offer(&self) -> Result<Self, Ignored> {
+        let mut next = self.clone();
+        let Self::InProgress { delivery, retry: Retry::None, .. } = &mut next else {
+            return Err(Ignored::OutOfOrder);
+        };
+        let Delivery::Written { at } = *delivery else { return Err(Ignored::OutOfOrder) };
+        *delivery = Delivery::Claimed { deadline: at + REPEAT_SPACING };
+        Ok(next)
     }
 
     /// A failure: another offer while the job grants one, the end otherwise.

@@ -25,6 +25,17 @@ fn informed(version: &str) -> TaskEvent {
     TaskEvent::Informed {
         version: InformedVersion::parse(version).unwrap(),
         source: Some(InformedVersion::parse("1.0.0").unwrap()),
+        offered_before: false,
+    }
+}
+
+/// As [`informed`], of what an earlier task had offered.
+fn informed_late(version: &str) -> TaskEvent {
+    match informed(version) {
+        TaskEvent::Informed { version, source, .. } => {
+            TaskEvent::Informed { version, source, offered_before: true }
+        }
+        other => other,
     }
 }
 
@@ -130,6 +141,50 @@ fn a_foreign_version_fails_only_a_running_update() {
     assert_eq!(offered.on(&informed("3.0.0"), &policy(), at(6)), Err(Ignored::OutOfOrder));
 }
 
+/// A task took the place of another whose notice was on its way: the device installs the earlier version first, and
+/// its reports look as if they were about the later one.
+#[test]
+fn a_version_that_was_offered_before_fails_nothing_and_the_notice_is_wanted_again() {
+    let running = walk(&[(0, claim(2)), (1, progress(10))]);
+    assert_eq!(running.due_at(), Some(at(1 + 3600)), "the report passed for a sign of the notice");
+    let doubtful = running.on(&informed_late("3.0.0"), &policy(), at(3)).unwrap();
+    assert_eq!((doubtful.status(), doubtful.attempts()), (TaskStatus::InProgress, 1));
+    assert_eq!(doubtful.due_at(), Some(at(1) + REPEAT_SPACING));
+    assert_eq!(doubtful.want(at(60)), Want::Nothing);
+    assert_eq!(doubtful.want(at(61)), Want::Redelivery);
+    // Said again, it moves nothing: a device that comes back again and again is not told each time.
+    assert_eq!(doubtful.on(&informed_late("3.0.0"), &policy(), at(4)), Err(Ignored::OutOfOrder));
+
+    let written = doubtful.on(&TaskEvent::Written { attempt: 1 }, &policy(), at(5)).unwrap();
+    assert_eq!(
+        written.due_at(),
+        Some(at(1 + 3600)),
+        "it was on its way: nothing more is wanted, and no timeout moved"
+    );
+    let done = written.on(&informed("2.0.0"), &policy(), at(9)).unwrap();
+    assert_eq!(done, TaskState::Succeeded { attempts: 1 });
+}
+
+#[test]
+fn what_was_offered_before_changes_nothing_where_no_notice_is_in_doubt() {
+    let late = informed_late("3.0.0");
+    let fetched = walk(&[(0, TaskEvent::Fetched), (1, progress(10))]);
+    let failed = walk(&[(0, claim(0)), (1, progress(10)), (2, REFUSED)]);
+    let offered = walk(&[(0, claim(0))]);
+    for state in [fetched, failed, offered, TaskState::Queued, TaskState::Confirm] {
+        assert_eq!(state.on(&late, &policy(), at(3)), Err(Ignored::OutOfOrder), "{state:?}");
+    }
+    // What the device had when the task was made is no news, whoever offered it.
+    let running = walk(&[(0, claim(0)), (1, progress(10))]);
+    assert_eq!(running.on(&informed_late("1.0.0"), &policy(), at(3)), Err(Ignored::OutOfOrder));
+    // Where nobody knows what it had, a version that was not offered says nothing either.
+    let version = InformedVersion::parse("3.0.0").unwrap();
+    let unknown =
+        |offered_before| TaskEvent::Informed { version: version.clone(), source: None, offered_before };
+    assert_eq!(running.on(&unknown(false), &policy(), at(3)), Err(Ignored::OutOfOrder));
+    assert_eq!(running.on(&unknown(true), &policy(), at(3)).unwrap().due_at(), Some(at(61)));
+}
+
 #[test]
 fn a_fetch_offers_what_waits_and_ends_the_wish_to_push() {
     let fetched = walk(&[(0, TaskEvent::Fetched)]);
@@ -173,6 +228,7 @@ fn any_event() -> impl Strategy<Value = TaskEvent> {
         (1_u8..4).prop_map(|attempt| TaskEvent::Written { attempt }),
         Just(TaskEvent::Fetched),
         prop_oneof![Just("1.0.0"), Just("2.0.0"), Just("3.0.0")].prop_map(informed),
+        prop_oneof![Just("1.0.0"), Just("3.0.0")].prop_map(informed_late),
         (0_i64..=100).prop_map(progress),
         Just(REFUSED),
         Just(TaskEvent::DeadlinePassed),

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use otaria_core::job::CancelFlags;
 use otaria_core::task::{FailedStep, FailureCause, TaskState, TaskStatus};
 
-use crate::fleet::{Temper, progress, refused};
+use crate::fleet::{Temper, progress, refused, version};
 use crate::world::{DEST, MINUTE, World};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -90,6 +91,53 @@ fn a_foreign_version_while_updating_is_a_failure() {
     let failed = TaskState::Failed { attempts: 1, cause: FailureCause::ForeignVersion };
     assert_eq!(world.state(job, devices[0]), failed);
     world.check();
+}
+
+/// A device carries out what it was told first, though another job has it by then; so its reports are not about that.
+#[test]
+fn a_version_that_an_earlier_job_offered_fails_no_later_one_whose_notice_comes_again() {
+    for is_cancelled in [false, true] {
+        let mut world = World::new(54);
+        let devices = world.devices(1, Temper::Silent);
+        world.connect(&devices);
+        world.run_for(SECOND);
+        let earlier = world.create(&world.all());
+        world.run_until("the earlier notice", 3 * SECOND, |world| world.wrote(earlier).len() == 1);
+        let mut params = world.all();
+        params.job.firmware_id = Some(world.make_firmware_to("next", "3.0.0", false));
+        if is_cancelled {
+            world.cancel(earlier, CancelFlags::EVERYTHING);
+            world.run_until("the end", 3 * SECOND, |world| world.count(earlier, TaskStatus::Canceled) == 1);
+        } else {
+            params.job.overwrite_mode = Some(2);
+        }
+        let later = world.create(&params);
+        world.run_until("the later notice", 3 * SECOND, |world| world.wrote(later).len() == 1);
+
+        let says = |world: &mut World, said| {
+            let now = world.now;
+            world.fleet.get_mut(&devices[0]).unwrap().say(said, now);
+            world.run_for(SECOND);
+        };
+        says(&mut world, progress(50));
+        says(&mut world, version(DEST));
+        assert_eq!(world.count(later, TaskStatus::InProgress), 1);
+        world.run_until("the later notice again", 62 * SECOND, |world| world.wrote(later).len() == 2);
+        let (first, again) = (&world.wrote(later)[0], &world.wrote(later)[1]);
+        assert_eq!((first.attempt, first.wire_id), (again.attempt, again.wire_id));
+        assert!(again.at.since(first.at) >= MINUTE);
+        if is_cancelled {
+            // What nobody offered is as foreign as ever.
+            says(&mut world, progress(60));
+            says(&mut world, version("9.9.9"));
+            let failed = TaskState::Failed { attempts: 1, cause: FailureCause::ForeignVersion };
+            assert_eq!(world.state(later, devices[0]), failed);
+        } else {
+            says(&mut world, version("3.0.0"));
+            assert_eq!(world.count(later, TaskStatus::Succeeded), 1);
+        }
+        world.check();
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Devices that only pretend: they take notices, think for a moment, and report as their temper is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use otaria_core::ids::{DeviceId, DeviceName, InformedVersion, ModuleName};
@@ -32,6 +32,8 @@ pub(crate) struct Device {
     pub(crate) name: DeviceName,
     pub(crate) temper: Temper,
     pub(crate) version: String,
+    /// All versions that it ever said.
+    pub(crate) informed: BTreeSet<String>,
     pub(crate) session: Option<i64>,
     /// Whether it ever lost its connection.
     pub(crate) was_away: bool,
@@ -64,6 +66,7 @@ impl Device {
             name,
             temper,
             version: "1.0.0".to_owned(),
+            informed: BTreeSet::new(),
             session: None,
             was_away: false,
             said: 0,
@@ -131,6 +134,7 @@ impl Device {
         for (_, said) in due {
             if let Said::Version(version) = &said {
                 self.version = version.as_str().to_owned();
+                self.informed.insert(self.version.clone());
             }
             let times = if self.temper == Temper::Stuttering { 2 } else { 1 };
             for _ in 0..times {

@@ -123,10 +123,14 @@ impl World {
     }
 
     pub(crate) fn make_firmware(&self, name: &str, need_to_verify: bool) -> String {
+        self.make_firmware_to(name, DEST, need_to_verify)
+    }
+
+    pub(crate) fn make_firmware_to(&self, name: &str, dest: &str, need_to_verify: bool) -> String {
         let params = FirmwareParams {
             product_key: text(&self.product),
             firmware_name: text(name),
-            dest_version: text(DEST),
+            dest_version: text(dest),
             firmware_url: Some(self.upload(UploadKind::Package, b"package")),
             need_to_verify: Some(need_to_verify),
             ..FirmwareParams::default()

@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, watch};
 use super::BrokerConfig;
 use super::heard::{Heard, Names};
 use super::line::{self, Turn};
-use crate::held::Held;
+use crate::held::{Due, Held};
 use crate::meters::{Meters, NoticeFate};
 use crate::notice::{self, Written};
 use crate::witness::Witness;
@@ -268,7 +268,14 @@ impl Run {
                 Some(at) if at > now => return at.since(now).min(Duration::from_secs(1)),
                 Some(_) => {}
             }
-            let Some(notice) = self.held.pop() else { break };
+            let notice = match self.held.pop() {
+                Some(Due::Now(notice)) => notice,
+                Some(Due::Overtaken(notice)) => {
+                    self.settle(&notice, NoticeFate::Overtaken, now);
+                    continue;
+                }
+                None => break,
+            };
             let (verdict, now) = self.look(&notice);
             match verdict {
                 Verdict::HandedOver => self.handed.push_back(notice),

@@ -64,6 +64,30 @@ async fn a_fence_stops_what_waits_for_its_time() {
     assert!(client.hears_nothing().await);
 }
 
+/// Whichever of the two is due first.
+#[tokio::test]
+async fn a_notice_that_waits_is_not_written_once_a_later_job_has_the_device() {
+    let world = World::start();
+    let mut client = Client::device(world.plain, 1).await;
+    for (earlier_ms, later_ms) in [(200, 300), (300, 200)] {
+        let mut earlier = world.notice(1).await;
+        earlier.not_before = HostClock.now() + Duration::from_millis(earlier_ms);
+        let mut later = earlier.clone();
+        later.key.job = JobNo(earlier.key.job.0 + 1);
+        later.not_before = HostClock.now() + Duration::from_millis(later_ms);
+        later.wire_id = earlier.wire_id + 1;
+        let wire_id = later.wire_id;
+        world.pusher.send(vec![earlier]).await.unwrap();
+        world.pusher.send(vec![later]).await.unwrap();
+        let notice: serde_json::Value = serde_json::from_slice(&client.publish().await.payload).unwrap();
+        assert_eq!(notice["id"], wire_id);
+        assert!(client.hears_nothing().await);
+    }
+    let mut outcomes = world.outcomes(4).await;
+    outcomes.sort_by_key(|outcome| *outcome == Outcome::Written);
+    assert_eq!(outcomes, [Outcome::Stale, Outcome::Stale, Outcome::Written, Outcome::Written]);
+}
+
 #[tokio::test]
 async fn a_notice_waits_for_its_time() {
     let world = World::start();

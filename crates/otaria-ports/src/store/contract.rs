@@ -237,6 +237,7 @@ macro_rules! store_contract {
                 notices_add_up_and_words_stay;
                 counters_move_with_the_tasks;
                 open_tasks_forget_ended_ones;
+                ended_offers_are_found_by_device;
                 tasks_are_found_by_key;
                 due_tasks_come_oldest_first;
                 a_stopped_clock_is_not_due;

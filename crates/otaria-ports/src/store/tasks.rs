@@ -143,12 +143,19 @@ pub struct TaskPage {
     pub next: Option<u32>,
 }
 
+/// Tasks of a device that [`Tasks::ended_offers`] looks at.
+pub const LAST_TASKS: usize = 16;
+
 /// Keeps tasks.
 #[async_trait]
 pub trait Tasks: Send + Sync {
     /// The open tasks of devices, sorted by key. At most [`super::BATCH_MAX`] devices. Rides on the
     /// index of open tasks, so its cost does not grow with ended ones.
     async fn open_tasks(&self, devices: &[DeviceId]) -> Result<Vec<Task>, StoreError>;
+
+    /// What devices may still be at: of the last [`LAST_TASKS`] tasks of each, by the number of the job, those that
+    /// were offered and have ended without success; sorted by key. At most [`super::BATCH_MAX`] devices.
+    async fn ended_offers(&self, devices: &[DeviceId]) -> Result<Vec<Task>, StoreError>;
 
     /// Tasks by key; those that exist, sorted by key.
     async fn tasks(&self, keys: &[TaskKey]) -> Result<Vec<Task>, StoreError>;

@@ -184,7 +184,8 @@ impl Table {
         let percent = Percent::new(10).unwrap();
         self.report("report", 1, &batch, &TaskEvent::Progress { percent }).await;
         let version = InformedVersion::parse("2.0.0").unwrap();
-        self.report("end", 2, &batch, &TaskEvent::Informed { version, source: None }).await;
+        self.report("end", 2, &batch, &TaskEvent::Informed { version, source: None, offered_before: false })
+            .await;
         self.pushed += batch.len() as u64;
     }
 

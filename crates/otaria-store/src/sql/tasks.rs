@@ -19,6 +19,15 @@ pub(crate) const OPEN: &str = task!(
      where t.device_id = j.value and t.open = 1"
 );
 
+/// Rides on `task_device (device_id, id >> 32)`. $2: how many of a device's tasks to look at.
+pub(crate) const ENDED_OFFERS: &str = task!(
+    "",
+    "from json_each($1) j cross join task t
+     where t.id in (select id from task indexed by task_device
+                     where device_id = j.value order by id >> 32 desc limit $2)
+       and t.status in (5, 6) and t.attempts > 0"
+);
+
 /// Rides on the primary key of `task`.
 pub(crate) const BY_ID: &str =
     task!("", "from json_each($1) j cross join task t where t.id = j.value order by t.device_id, t.id");

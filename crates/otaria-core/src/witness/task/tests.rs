@@ -43,7 +43,11 @@ fn seen(before: &TaskState, event: &TaskEvent, after: &TaskState, now: i64) -> O
 }
 
 fn informed(version: &str) -> TaskEvent {
-    TaskEvent::Informed { version: InformedVersion::parse(version).unwrap(), source: None }
+    TaskEvent::Informed {
+        version: InformedVersion::parse(version).unwrap(),
+        source: None,
+        offered_before: false,
+    }
 }
 
 fn progress() -> TaskEvent {

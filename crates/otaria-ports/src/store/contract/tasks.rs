@@ -10,7 +10,9 @@ use otaria_core::task::{
 };
 
 use super::world::{World, at, claim, device_name, informed, module, new_job, next, state, to};
-use crate::store::{ModuleVersion, NewTask, Slice, Store, Task, TaskChange, TaskFilter, VersionReport};
+use crate::store::{
+    LAST_TASKS, ModuleVersion, NewTask, Slice, Store, Task, TaskChange, TaskFilter, VersionReport,
+};
 
 /// A change is written over the revision it was made from only.
 pub async fn a_stale_revision_writes_nothing(store: &dyn Store) {
@@ -165,6 +167,38 @@ pub async fn open_tasks_forget_ended_ones(store: &dyn Store) {
     assert_eq!(store.open_tasks(&[]).await.unwrap(), []);
 }
 
+/// What was offered and has ended without success is found by device: not what is open, what arrived, what was never
+/// offered, nor what lies behind the device's last tasks.
+pub async fn ended_offers_are_found_by_device(store: &dyn Store) {
+    let world = World::new(store).await;
+    let devices = world.devices(0..8).await;
+    let job = world.job("job1", &devices).await;
+    for (device, status) in devices.iter().zip(TaskStatus::ALL) {
+        world.put_status(&job, *device, status, at(1)).await;
+    }
+    let busy = TaskState::Failed { attempts: 0, cause: FailureCause::Busy };
+    world.put(&world.task(&job, devices[7]).await, busy, at(1)).await;
+
+    let mut expected = world.tasks(&job).await;
+    expected.retain(|task| task.state.attempts() > 0 && !task.state.status().is_open());
+    expected.retain(|task| task.state.status() != TaskStatus::Succeeded);
+    expected.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    assert_eq!(expected.len(), 2, "failed, and canceled");
+    assert_eq!(store.ended_offers(&devices).await.unwrap(), expected);
+    let (one, twice) = (&expected[..1], [expected[0].key.device; 2]);
+    assert_eq!(store.ended_offers(&twice).await.unwrap(), one);
+    assert_eq!(store.ended_offers(&[]).await.unwrap(), []);
+
+    // So many jobs more: the first one is out of sight only when it is not among the last any more.
+    for n in 1..=LAST_TASKS {
+        assert_eq!(store.ended_offers(&twice).await.unwrap(), one, "before the {n}th");
+        let mut later = new_job(&world.firmware, &format!("later{n}"));
+        later.new.policy.overwrite = OverwriteMode::Replace;
+        world.run(&later, &twice[..1]).await;
+    }
+    assert_eq!(store.ended_offers(&twice).await.unwrap(), []);
+}
+
 /// Tasks are found by key, sorted, each once.
 pub async fn tasks_are_found_by_key(store: &dyn Store) {
     let world = World::new(store).await;
@@ -292,7 +326,7 @@ pub async fn versions_and_tasks_are_taken_together(store: &dyn Store) {
         order: ReportOrder { session: 1, n: order },
     };
     let succeeds = |task: &Task| {
-        let event = TaskEvent::Informed { version: informed("2.0.0"), source: None };
+        let event = TaskEvent::Informed { version: informed("2.0.0"), source: None, offered_before: false };
         TaskChange { report: Some(ReportOrder { session: 1, n: 5 }), ..next(task, &event, at(1)) }
     };
     let stale = TaskChange { revision: 99, ..succeeds(&tasks[1]) };

@@ -4,15 +4,15 @@ use std::ops::Bound;
 use async_trait::async_trait;
 use otaria_core::ids::{DeviceId, FirmwareNo, JobNo, TaskId};
 use otaria_core::shard::Shard;
-use otaria_core::task::{CancelCause, TaskKey};
+use otaria_core::task::{CancelCause, TaskKey, TaskStatus};
 use otaria_core::time::Timestamp;
 
 use super::MemoryStore;
 use super::cancel::is_canceling;
 use super::tables::Tables;
 use crate::store::{
-    Job, JobTurn, OwnedShards, ReportsTaken, StoreError, Task, TaskChange, TaskFilter, TaskPage, TaskView,
-    Tasks, VersionReport,
+    Job, JobTurn, LAST_TASKS, OwnedShards, ReportsTaken, StoreError, Task, TaskChange, TaskFilter, TaskPage,
+    TaskView, Tasks, VersionReport,
 };
 
 /// Tasks that one call of `list_tasks` looks at, for each that it may return.
@@ -24,6 +24,22 @@ impl Tasks for MemoryStore {
         self.transact("reading open tasks", |tables| {
             let devices: BTreeSet<&DeviceId> = devices.iter().collect();
             Ok(devices.into_iter().flat_map(|device| tables.tasks.open_of(*device)).cloned().collect())
+        })
+    }
+
+    async fn ended_offers(&self, devices: &[DeviceId]) -> Result<Vec<Task>, StoreError> {
+        self.transact("reading ended offers", |tables| {
+            let devices: BTreeSet<&DeviceId> = devices.iter().collect();
+            let last = devices.into_iter().flat_map(|device| tables.tasks.last_of(*device));
+            let mut ended: Vec<Task> = last
+                .filter(|task| {
+                    let (status, attempts) = (task.state.status(), task.state.attempts());
+                    matches!(status, TaskStatus::Failed | TaskStatus::Canceled) && attempts > 0
+                })
+                .cloned()
+                .collect();
+            ended.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+            Ok(ended)
         })
     }
 
@@ -235,6 +251,12 @@ impl TaskTable {
     pub(super) fn open_of(&self, device: DeviceId) -> impl Iterator<Item = &Task> {
         let open = self.open.range((device, JobNo(i64::MIN))..=(device, JobNo(i64::MAX)));
         open.map(|key| &self.rows[key])
+    }
+
+    /// A device's last tasks, the latest job first.
+    fn last_of(&self, device: DeviceId) -> impl Iterator<Item = &Task> {
+        let all = self.rows.range((device, JobNo(i64::MIN))..=(device, JobNo(i64::MAX)));
+        all.rev().take(LAST_TASKS).map(|(_, task)| task)
     }
 
     /// The tasks of shards that have a clock, and when it runs out; in each shard the earliest first.

@@ -23,6 +23,14 @@ pub(crate) const OPEN: &str = task!(
      cross join lateral (select * from task where device_id = d.device and open offset 0) t"
 );
 
+/// Rides on the primary key of `task`. $2: how many of a device's tasks to look at.
+pub(crate) const ENDED_OFFERS: &str = task!(
+    "",
+    "from unnest($1::bigint[]) d (device)
+     cross join lateral (select * from task where device_id = d.device order by job_no desc limit $2) t
+     where t.status in (5, 6) and t.attempts > 0"
+);
+
 /// Rides on `task_place (id)`.
 pub(crate) const BY_ID: &str = task!(
     "",

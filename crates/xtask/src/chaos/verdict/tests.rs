@@ -87,6 +87,9 @@ fn an_update_that_both_sides_know_of_is_fine() {
 fn an_end_that_the_record_does_not_explain_is_lost() {
     let only_told = "1000000,d1,online,,\n2000000,d1,notice,2.0.1,7\n2000001,d1,progress,10,\n";
     let nothing = "1000000,d1,online,,\n";
+    // It was told of 2.0.0 by an earlier job, and carried that out first.
+    let earlier = "1000000,d1,online,,\n1500000,d1,notice,2.0.0,6\n2000000,d1,notice,2.0.1,7\n\
+        2000001,d1,progress,10,\n3000000,d1,inform,2.0.0,\n";
     for (name, task, lines) in [
         ("claimed", ("d1", "SUCCEEDED", ""), only_told),
         ("unheard", ("d1", "FAILED", TIMEOUT), UPDATED),
@@ -96,6 +99,7 @@ fn an_end_that_the_record_does_not_explain_is_lost() {
         ("unreported", ("d1", "FAILED", "the device reported -1: update failed"), only_told),
         ("alone", ("d1", "FAILED", BUSY), nothing),
         ("open", ("d1", "NOTIFIED", ""), only_told),
+        ("earlier", ("d1", "FAILED", FOREIGN), earlier),
     ] {
         let found = judged(name, ended(Kind::Plain, &["d1"], &[task]), Temper::Good, lines);
         assert_eq!((found.lost, found.violations.len()), (1, 1), "{name}: {:?}", found.violations);
@@ -108,7 +112,10 @@ fn an_end_that_the_record_explains_is_not() {
     let silent = "1000000,d1,online,,\n2000000,d1,notice,2.0.1,7\n";
     let late = "1000000,d1,online,,\n2000000,d1,notice,2.0.1,7\n2000001,d1,progress,10,\n\
         63000000,d1,inform,2.0.1,\n";
+    let foreign = "1000000,d1,online,,\n2000000,d1,notice,2.0.1,7\n2000001,d1,progress,10,\n\
+        3000000,d1,inform,0.9.0,\n";
     for (name, kind, temper, task, lines) in [
+        ("foreign", Kind::Plain, Temper::Good, ("d1", "FAILED", FOREIGN), foreign),
         (
             "failed",
             Kind::Plain,
