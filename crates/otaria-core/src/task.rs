@@ -8,6 +8,7 @@
 
 mod bulk;
 mod cause;
+mod offer;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,8 @@ mod wait;
 
 pub use bulk::{BulkAction, BulkFilter};
 pub use cause::{CancelCause, FailureCause};
-pub use state::{Attempt, DELIVERY_DEADLINE, Delivery, REPEAT_SPACING, Retry, TaskState, Want};
+pub use offer::{Attempt, DELIVERY_DEADLINE, Delivery, REPEAT_SPACING, Retry};
+pub use state::{TaskState, Want};
 pub use wait::{WaitReason, wait_reason};
 
 use std::time::Duration;
@@ -193,6 +195,8 @@ pub struct Report {
     pub order: ReportOrder,
     /// When the gateway read it.
     pub at: Timestamp,
+    /// The job whose notice for this module was the last to be written in the same session, before this was read.
+    pub told: Option<JobNo>,
     /// What it says.
     pub said: Said,
 }
@@ -291,6 +295,8 @@ pub enum Ignored {
     TooEarly,
     /// It says what is known already.
     Duplicate,
+    /// The device was told of another job last, and of this one not yet.
+    AnotherOffer,
 }
 
 impl Ignored {
@@ -303,6 +309,7 @@ impl Ignored {
             Self::OlderReport => "older_report",
             Self::TooEarly => "too_early",
             Self::Duplicate => "duplicate",
+            Self::AnotherOffer => "another_offer",
         }
     }
 }

@@ -182,6 +182,10 @@ fn apply(
     if report.order <= task.report && task.report != ReportOrder::default() {
         return Err(Ignored::OlderReport);
     }
+    let arrived = matches!(&report.said, Said::Version(version) if *version == facts.policy.dest_version);
+    if !arrived && !task.state.is_meant(report.told, task.key.job) {
+        return Err(Ignored::AnotherOffer);
+    }
     let (event, desc) = match &report.said {
         Said::Version(version) => {
             let offered_before = earlier.iter().any(|(device, module, offered)| {

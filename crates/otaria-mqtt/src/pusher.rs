@@ -202,7 +202,7 @@ impl Run {
         let is_subscribed =
             || session.as_ref().is_some_and(|session| session.is_subscribed(Downlink::Upgrade));
         let verdict = match (fences.may_write(&stamp, current, now), &session) {
-            (Ok(()), Some(session)) => match session.notify(payload) {
+            (Ok(()), Some(session)) => match session.notify(payload, &notice.offer.module, notice.key.job) {
                 Delivered::Sent => {
                     self.pusher.witness.wrote(notice, &stamp, session.device, now);
                     if witness::is_stalled(notice, self.pusher.clock.now()) {

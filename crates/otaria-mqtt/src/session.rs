@@ -8,7 +8,7 @@ use bytes::Bytes;
 use mqtt_proto::TopicName;
 use otaria_core::door::subscription::Delivery;
 use otaria_core::door::{Downlink, Downlinks, Own, SessionSeq, Subscriptions};
-use otaria_core::ids::{DeviceId, DeviceName, ProductKey};
+use otaria_core::ids::{DeviceId, DeviceName, JobNo, ModuleName, ProductKey};
 use parking_lot::Mutex;
 
 use crate::link::{IfIdle, Link, SendError};
@@ -75,6 +75,29 @@ pub(crate) struct Session {
 struct Mutable {
     subscriptions: Subscriptions,
     last_pkid: u16,
+    told: Told,
+}
+
+/// The job whose notice was the last to be written, of each module that was told of any.
+#[derive(Debug, Default)]
+pub(crate) struct Told(Vec<(ModuleName, JobNo)>);
+
+impl Told {
+    /// A notice is about to be written; returns the job of the last one.
+    pub(crate) fn tell(&mut self, module: &ModuleName, job: JobNo) -> Option<JobNo> {
+        if let Some((_, last)) = self.0.iter_mut().find(|(known, _)| known == module) {
+            return Some(std::mem::replace(last, job));
+        }
+        // Most devices have one module.
+        self.0.reserve_exact(1);
+        self.0.push((module.clone(), job));
+        None
+    }
+
+    /// What a module was told of last.
+    pub(crate) fn last(&self, module: &ModuleName) -> Option<JobNo> {
+        self.0.iter().find(|(known, _)| known == module).map(|(_, job)| *job)
+    }
 }
 
 /// What became of a message to a device.
@@ -95,7 +118,7 @@ impl Session {
         subscriptions: Subscriptions,
     ) -> Self {
         let (product_key, device_name) = names;
-        let mutable = Mutex::new(Mutable { subscriptions, last_pkid: 0 });
+        let mutable = Mutex::new(Mutable { subscriptions, last_pkid: 0, told: Told::default() });
         Self { device, seq, peer, product_key, device_name, mutable }
     }
 
@@ -115,14 +138,29 @@ impl Session {
         self.mutable.lock().subscriptions.delivery(downlink).is_some()
     }
 
-    /// Sends a notice, if the device asked for notices and nothing waits before it.
-    pub(crate) fn notify(&self, payload: Bytes) -> Delivered {
+    /// Sends a notice of a job, if the device asked for notices and nothing waits before it.
+    pub(crate) fn notify(&self, payload: Bytes, module: &ModuleName, job: JobNo) -> Delivered {
+        // Noted first: the device may answer before this returns.
+        let before = self.mutable.lock().told.tell(module, job);
+        let delivered = self.try_notify(payload);
+        if let (Some(before), false) = (before, delivered == Delivered::Sent) {
+            self.mutable.lock().told.tell(module, before);
+        }
+        delivered
+    }
+
+    fn try_notify(&self, payload: Bytes) -> Delivered {
         let Some(packet) = self.packet(Downlink::Upgrade, payload) else { return Delivered::Unsubscribed };
         match self.peer.link.send_if_idle(&packet) {
             Ok(IfIdle::Sent) => Delivered::Sent,
             Ok(IfIdle::Congested) => Delivered::Congested,
             Err(SendError::Overrun | SendError::Broken) => Delivered::Broken,
         }
+    }
+
+    /// The job that a module was told of last.
+    pub(crate) fn told(&self, module: &ModuleName) -> Option<JobNo> {
+        self.mutable.lock().told.last(module)
     }
 
     /// Sends an answer behind whatever waits, if the device asked for such answers.

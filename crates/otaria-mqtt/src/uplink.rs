@@ -122,7 +122,8 @@ async fn report(
     });
     *n = n.saturating_add(1);
     let order = ReportOrder { session: session.seq.0, n: *n };
-    let report = Report { device: session.device, module, order, at: gate.clock.now(), said };
+    let told = session.told(&module);
+    let report = Report { device: session.device, module, order, at: gate.clock.now(), told, said };
     for attempt in 1..=TRIES {
         match gate.inbox.report(report.clone()).await {
             Ok(()) => return Ok(()),

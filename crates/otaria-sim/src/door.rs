@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otaria_core::door::{Arrival, Fences, Latest, Refusal, SessionSeq, Stamp};
-use otaria_core::ids::DeviceId;
+use otaria_core::ids::{DeviceId, JobNo};
 use otaria_core::time::Timestamp;
 use otaria_core::witness::Writes;
 use otaria_history::writer::History;
@@ -25,6 +25,8 @@ pub(crate) struct Door {
     /// The witness of production, beside the checks of the simulation.
     pub(crate) witness: Writes,
     pub(crate) sessions: BTreeMap<DeviceId, i64>,
+    /// The job of the last notice of each session that had one.
+    told: BTreeMap<(DeviceId, i64), JobNo>,
     waiting: BTreeMap<(Timestamp, u64), Notice>,
     latest: Latest,
     held: u64,
@@ -43,7 +45,7 @@ pub(crate) struct Written {
     pub(crate) session: i64,
     pub(crate) wire: i64,
     pub(crate) version: String,
-    pub(crate) job: otaria_core::ids::JobNo,
+    pub(crate) job: JobNo,
     /// Its place among the job's writes.
     pub(crate) place: usize,
 }
@@ -68,6 +70,11 @@ impl Door {
         if self.sessions.get(&device) == Some(&session) {
             self.sessions.remove(&device);
         }
+    }
+
+    /// The job that a session was told of last.
+    pub(crate) fn told(&self, device: DeviceId, session: i64) -> Option<JobNo> {
+        self.told.get(&(device, session)).copied()
     }
 
     /// Takes notices, each letter once.
@@ -114,6 +121,7 @@ impl Door {
                 Outcome::Congested => inner.book.count("congested"),
             }
             if outcome == Outcome::Written {
+                self.told.insert((device, notice.session), notice.key.job);
                 for broken in self.witness.wrote(&stamp(&notice), notice.terms.as_ref(), shown) {
                     inner.book.witnessed(broken.invariant, &broken.seen);
                 }

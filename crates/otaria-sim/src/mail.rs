@@ -7,6 +7,7 @@ use otaria_engine::inbox;
 
 use crate::book::Stimulus;
 use crate::calls::Pending;
+use crate::door::Door;
 use crate::host::Answer;
 use crate::medium::{Letter, Life};
 use crate::world::World;
@@ -59,7 +60,12 @@ impl World {
                     let shown = self.hosts[at.host].clock(now);
                     // Only what the device says in its present session comes from its socket.
                     let Some(last) = reports.iter().map(|report| report.order).max() else { return };
-                    reports.iter_mut().for_each(|report| report.at = shown);
+                    let door = self.door(at);
+                    for report in &mut reports {
+                        report.at = shown;
+                        let told = |door: &&mut Door| door.told(report.device, report.order.session);
+                        report.told = door.as_ref().and_then(told);
+                    }
                     let live = self.hosts[at.host].live.as_ref();
                     if let Some(history) = live.and_then(|live| live.history.as_ref()) {
                         reports.iter().for_each(|report| history.tell_report(report));

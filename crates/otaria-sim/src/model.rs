@@ -213,16 +213,21 @@ impl Row {
     }
 
     /// The device says something; older words than the last ones say nothing. `missed`: versions that ended tasks
-    /// of the device had offered in vain.
+    /// of the device had offered in vain. `elsewhere`: the last notice that it had was another job's.
     pub(crate) fn hear(
         &mut self,
         order: (i64, u32),
         said: &Said,
-        (source, missed): (Option<&str>, &BTreeSet<String>),
+        (source, missed, elsewhere): (Option<&str>, &BTreeSet<String>, bool),
         promise: &Promise,
         now: Timestamp,
     ) {
         if !self.is_open() || (order <= self.heard && self.heard != (0, 0)) {
+            return;
+        }
+        // While its own notice is under way it speaks of what it was told before; but where it got to is what counts.
+        let is_there = matches!(said, Said::Version(version) if version.as_str() == promise.dest);
+        if elsewhere && !is_there && matches!(self.notice, Notice::Out(_) | Notice::Owed) {
             return;
         }
         let before = self.clone();

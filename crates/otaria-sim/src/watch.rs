@@ -247,7 +247,8 @@ impl Book {
             for word in words {
                 let order = (word.order.session, word.order.n);
                 if order <= last {
-                    let before = (kept.source.as_deref(), &missed);
+                    let elsewhere = word.told.is_some_and(|job| job != change.key.job);
+                    let before = (kept.source.as_deref(), &missed, elsewhere);
                     kept.row.hear(order, &word.said, before, &promise, now);
                 }
             }

@@ -1,55 +1,10 @@
 //! The states and the one transition function.
 
-use std::time::Duration;
-
 use super::cause::{CancelCause, FailureCause};
+use super::offer::{Attempt, DELIVERY_DEADLINE, Delivery, REPEAT_SPACING, Retry};
 use super::{Ignored, Percent, TaskEvent, TaskPolicy, TaskStatus};
+use crate::ids::JobNo;
 use crate::time::{Timestamp, earliest};
-
-/// How long after its date a claimed notice may stay unwritten before it is delivered again.
-pub const DELIVERY_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Between two deliveries of one attempt after reconnects.
-pub const REPEAT_SPACING: Duration = Duration::from_secs(60);
-
-/// One offer of a task: the first, or a retry after a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attempt {
-    /// From 1.
-    pub number: u8,
-    /// When it was claimed first; also the `id` of its notices, which repeats keep.
-    pub offered_at: Timestamp,
-}
-
-/// What is known of an attempt's notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// Committed, perhaps sent; delivered again when nobody says `Written` before the deadline.
-    Claimed {
-        /// When silence counts as loss.
-        deadline: Timestamp,
-    },
-    /// Not written in time. Goes out, with a new pace token, as soon as the device is online.
-    Wanted,
-    /// Written to the device's socket.
-    Written {
-        /// When we heard of it.
-        at: Timestamp,
-    },
-    /// The device asked by itself; nothing is pushed for this attempt.
-    Fetched,
-}
-
-/// Whether a failed attempt is followed by another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
-    /// No failure is open.
-    None,
-    /// The next attempt is due then.
-    At(Timestamp),
-    /// Its time has come; it waits for the device or the pace.
-    Wanted,
-}
 
 /// Where one device stands in one job.
 ///
@@ -198,6 +153,23 @@ impl TaskState {
                 Want::Nothing
             }
         }
+    }
+
+    /// Whether a report can be about this offer, a task's of the job `own`. It cannot while nobody has said that the
+    /// offer's notice was written, and the report's session was told of another job last.
+    ///
+    /// Only what a device runs speaks for itself: the version that the task wants counts whoever asked for it.
+    #[must_use]
+    pub fn is_meant(&self, told: Option<JobNo>, own: JobNo) -> bool {
+        let is_unheard = match self {
+            Self::Notified { delivery, .. } | Self::InProgress { delivery, .. } => delivery.is_unheard(),
+            Self::Confirm
+            | Self::Queued
+            | Self::Succeeded { .. }
+            | Self::Failed { .. }
+            | Self::Canceled { .. } => false,
+        };
+        !is_unheard || told.is_none_or(|job| job == own)
     }
 
     /// Returns the state after `event`, or the reason why nothing changes.
@@ -367,7 +339,7 @@ impl TaskState {
                 retry: *retry,
             }),
             Self::InProgress { percent: known, delivery, .. }
-                if *known == percent && !matches!(delivery, Delivery::Claimed { .. } | Delivery::Wanted) =>
+                if *known == percent && !delivery.is_unheard() =>
             {
                 Err(Ignored::Duplicate)
             }
@@ -450,33 +422,5 @@ impl TaskState {
             *retry = Retry::Wanted;
         }
         if late || again { Ok(next) } else { Err(Ignored::TooEarly) }
-    }
-}
-
-impl Delivery {
-    /// When silence counts as loss.
-    const fn deadline(self) -> Option<Timestamp> {
-        match self {
-            Self::Claimed { deadline } => Some(deadline),
-            Self::Wanted | Self::Written { .. } | Self::Fetched => None,
-        }
-    }
-
-    /// A device that reports has seen the notice, whether or not the gateway's word came through.
-    const fn reached(self, now: Timestamp) -> Self {
-        match self {
-            Self::Claimed { .. } | Self::Wanted => Self::Written { at: now },
-            Self::Written { .. } | Self::Fetched => self,
-        }
-    }
-}
-
-impl Retry {
-    /// When the next offer is due.
-    const fn due(self) -> Option<Timestamp> {
-        match self {
-            Self::At(due) => Some(due),
-            Self::None | Self::Wanted => None,
-        }
     }
 }

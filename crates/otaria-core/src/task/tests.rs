@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::state::{DELIVERY_DEADLINE, REPEAT_SPACING};
+use super::offer::{DELIVERY_DEADLINE, REPEAT_SPACING};
 use super::*;
 
 mod clocks;
@@ -183,6 +183,26 @@ fn what_was_offered_before_changes_nothing_where_no_notice_is_in_doubt() {
         |offered_before| TaskEvent::Informed { version: version.clone(), source: None, offered_before };
     assert_eq!(running.on(&unknown(false), &policy(), at(3)), Err(Ignored::OutOfOrder));
     assert_eq!(running.on(&unknown(true), &policy(), at(3)).unwrap().due_at(), Some(at(61)));
+}
+
+/// Between a claim and its notice what a device says is about what it was told before.
+#[test]
+fn until_its_notice_is_written_an_offer_is_not_what_a_device_speaks_of_that_was_told_of_another() {
+    let (own, other) = (JobNo(2), JobNo(1));
+    let claimed = walk(&[(0, claim(2))]);
+    let wanted = walk(&[(0, claim(2)), (7, TaskEvent::DeadlinePassed)]);
+    let again = walk(&[(0, claim(0)), (1, progress(10)), (2, REFUSED), (602, claim(602))]);
+    for state in [claimed, wanted, again] {
+        assert!(!state.is_meant(Some(other), own), "{state:?}");
+        assert!(state.is_meant(Some(own), own), "{state:?}: the word about the notice is on its way");
+        assert!(state.is_meant(None, own), "{state:?}: told in an earlier session, for all that is known");
+    }
+    let written = walk(&[(0, claim(0)), (1, TaskEvent::Written { attempt: 1 })]);
+    let fetched = walk(&[(0, TaskEvent::Fetched)]);
+    let begun = walk(&[(0, claim(0)), (1, progress(10))]);
+    for state in [written, fetched, begun, TaskState::Queued, TaskState::Confirm] {
+        assert!(state.is_meant(Some(other), own), "{state:?}");
+    }
 }
 
 #[test]

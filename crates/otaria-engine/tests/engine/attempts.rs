@@ -140,6 +140,37 @@ fn a_version_that_an_earlier_job_offered_fails_no_later_one_whose_notice_comes_a
     }
 }
 
+/// The later notice finds a full socket at first; what the device says until it has it is about the earlier job.
+#[test]
+fn what_a_device_says_before_the_later_notice_is_written_is_not_about_the_later_job() {
+    let mut world = World::new(55);
+    let devices = world.devices(1, Temper::Silent);
+    world.connect(&devices);
+    world.run_for(SECOND);
+    let earlier = world.create(&world.all());
+    world.run_until("the earlier notice", 3 * SECOND, |world| world.wrote(earlier).len() == 1);
+    world.jams = 1_000;
+    let mut params = world.all();
+    params.job.firmware_id = Some(world.make_firmware_to("next", "3.0.0", false));
+    (params.job.overwrite_mode, params.job.timeout_in_minutes) = (Some(2), Some(1));
+    let later = world.create(&params);
+    world.run_until("the claim", 3 * SECOND, |world| world.count(later, TaskStatus::Notified) == 1);
+    for said in [progress(50), refused(), progress(60), version(DEST)] {
+        let now = world.now;
+        world.fleet.get_mut(&devices[0]).unwrap().say(said, now);
+        world.run_for(Duration::from_millis(200));
+        assert_eq!(world.count(later, TaskStatus::Notified), 1);
+    }
+    world.jams = 0;
+    world.run_until("the later notice", 8 * SECOND, |world| world.wrote(later).len() == 1);
+    let now = world.now;
+    world.fleet.get_mut(&devices[0]).unwrap().say(refused(), now);
+    world.run_until_completed(later, 2 * SECOND);
+    let failed = TaskState::Failed { attempts: 1, cause: FailureCause::Refused(FailedStep::Update) };
+    assert_eq!(world.state(later, devices[0]), failed);
+    world.check();
+}
+
 #[test]
 fn the_timeout_runs_from_the_first_progress_and_no_reconnect_moves_it() {
     let mut world = World::new(46);

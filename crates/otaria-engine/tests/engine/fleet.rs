@@ -144,6 +144,8 @@ impl Device {
                     module: ModuleName::default_module(),
                     order: ReportOrder { session, n: self.said },
                     at: now,
+                    // Its gateway knows.
+                    told: None,
                     said: said.clone(),
                 });
             }

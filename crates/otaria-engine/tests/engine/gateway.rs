@@ -28,6 +28,8 @@ struct Inner {
     fences: Fences,
     waiting: Vec<Notice>,
     sessions: BTreeMap<DeviceId, i64>,
+    /// The job of the last notice of each session that had one.
+    told: BTreeMap<(DeviceId, i64), JobNo>,
     now: Timestamp,
     refuse_sends: usize,
     closed: Vec<DeviceId>,
@@ -60,6 +62,11 @@ impl Gateway {
         std::mem::take(&mut self.lock().closed)
     }
 
+    /// The job that a session was told of last.
+    pub(crate) fn told(&self, device: DeviceId, session: i64) -> Option<JobNo> {
+        self.lock().told.get(&(device, session)).copied()
+    }
+
     /// When the next notice is to be looked at.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         self.lock().waiting.iter().map(|notice| notice.not_before).min()
@@ -72,7 +79,7 @@ impl Gateway {
         mut jammed: impl FnMut(DeviceId) -> bool,
     ) -> (Vec<Wrote>, Vec<Settled>) {
         let mut inner = self.lock();
-        let Inner { fences, waiting, sessions, .. } = &mut *inner;
+        let Inner { fences, waiting, sessions, told, .. } = &mut *inner;
         let (mut wrote, mut settled) = (Vec::new(), Vec::new());
         waiting.retain(|notice| {
             let device = notice.key.device;
@@ -85,6 +92,7 @@ impl Gateway {
                 Ok(()) => Outcome::Written,
             };
             if outcome == Outcome::Written {
+                told.insert((device, notice.session), notice.key.job);
                 wrote.push(Wrote {
                     at: now,
                     job: notice.key.job,

@@ -369,6 +369,9 @@ impl World {
         if reports.is_empty() {
             return;
         }
+        for report in &mut reports {
+            report.told = self.gateway.told(report.device, report.order.session);
+        }
         self.chance.shuffle(&mut reports);
         self.break_something();
         if run(inbox::take(&self.process.shell, reports, self.now)).is_ok() {

@@ -284,7 +284,7 @@ fn notices_reports_and_fences_are_told() {
     now(async {
         let said = Said::Version(InformedVersion::parse("2.0.0").unwrap());
         let (module, order) = (ModuleName::default_module(), ReportOrder { session: 1, n: 1 });
-        inbox.report(Report { device, module, order, at: at(1), said }).await.unwrap();
+        inbox.report(Report { device, module, order, at: at(1), told: None, said }).await.unwrap();
         inbox.settled(vec![settled]).await.unwrap();
         pusher.fence(JobNo(1), 6).await.unwrap();
         pusher.epoch(Shard(3), 5).await.unwrap();

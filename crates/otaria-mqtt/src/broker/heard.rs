@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use otaria_core::door::{Downlink, Own, SessionSeq};
-use otaria_core::ids::{DeviceId, DeviceName, ProductKey};
+use otaria_core::ids::{DeviceId, DeviceName, JobNo, ModuleName, ProductKey};
 use otaria_core::time::Timestamp;
 use parking_lot::Mutex;
+
+use crate::session::Told;
 
 pub(super) type Names = (ProductKey, DeviceName);
 
@@ -31,6 +33,7 @@ struct Contact {
     reports: u32,
     began: Timestamp,
     last: Timestamp,
+    told: Told,
 }
 
 /// What a device's word belongs to.
@@ -58,13 +61,17 @@ impl Heard {
 
     /// Begins a session, unless a later one began meanwhile.
     pub(super) fn enter(&self, device: DeviceId, names: Names, session: SessionSeq, now: Timestamp) {
-        self.put(device, Contact { session, names, reports: 0, began: now, last: now });
+        self.put(
+            device,
+            Contact { session, names, reports: 0, began: now, last: now, told: Told::default() },
+        );
     }
 
     /// Begins a session for a device that another bridge heard, at `last`. It may have come back since: the next
     /// version that it informs begins a session of its own.
     pub(super) fn inherit(&self, device: DeviceId, names: Names, session: SessionSeq, last: Timestamp) {
-        self.put(device, Contact { session, names, reports: 0, began: Timestamp::EPOCH, last });
+        let (began, told) = (Timestamp::EPOCH, Told::default());
+        self.put(device, Contact { session, names, reports: 0, began, last, told });
     }
 
     fn put(&self, device: DeviceId, mut contact: Contact) {
@@ -84,10 +91,19 @@ impl Heard {
         self.0.lock().devices.get(&device).map(|contact| contact.session)
     }
 
-    /// The topic of a device's notices, while it counts as connected.
-    pub(super) fn topic(&self, device: DeviceId) -> Option<String> {
+    /// The job that a module was told of last in this session.
+    pub(super) fn told(&self, device: DeviceId, session: SessionSeq, module: &ModuleName) -> Option<JobNo> {
         let inner = self.0.lock();
-        let (product_key, device_name) = &inner.devices.get(&device)?.names;
+        let contact = inner.devices.get(&device).filter(|contact| contact.session == session)?;
+        contact.told.last(module)
+    }
+
+    /// The topic of a notice that is about to go to a device, while that counts as connected.
+    pub(super) fn tell(&self, device: DeviceId, module: &ModuleName, job: JobNo) -> Option<String> {
+        let mut inner = self.0.lock();
+        let contact = inner.devices.get_mut(&device)?;
+        contact.told.tell(module, job);
+        let (product_key, device_name) = &contact.names;
         let own = Own { product_key: product_key.as_str(), device_name: device_name.as_str() };
         Some(Downlink::Upgrade.topic(own))
     }

@@ -306,7 +306,7 @@ impl Run {
             return (Verdict::Settle(NoticeFate::NoClock), self.pusher.clock.now());
         };
         let verdict = match fences.may_write(&stamp, self.pusher.heard.session(device), now) {
-            Ok(()) => self.hand_over(device, payload, now),
+            Ok(()) => self.hand_over(notice, payload, now),
             Err(Refusal::TooEarly) => Verdict::LookAgain(notice.not_before),
             Err(Refusal::Late) => Verdict::Settle(NoticeFate::Late),
             Err(Refusal::Stale) => Verdict::Settle(NoticeFate::Stale),
@@ -321,13 +321,15 @@ impl Run {
         (verdict, now)
     }
 
-    fn hand_over(&self, device: DeviceId, payload: Bytes, now: Timestamp) -> Verdict {
-        let Some(topic) = self.pusher.heard.topic(device) else { return Verdict::Settle(NoticeFate::Gone) };
+    fn hand_over(&self, notice: &Notice, payload: Bytes, now: Timestamp) -> Verdict {
         if self.handed.len() + self.unacknowledged.len() >= self.room {
             return Verdict::LookAgain(now + AGAIN);
         }
         let line = self.pusher.line.lock();
         let Some(line) = line.as_ref() else { return Verdict::LookAgain(now + AGAIN) };
+        // Noted first: the device may answer before this returns.
+        let told = self.pusher.heard.tell(notice.key.device, &notice.offer.module, notice.key.job);
+        let Some(topic) = told else { return Verdict::Settle(NoticeFate::Gone) };
         if line.try_publish(topic, QoS::AtLeastOnce, false, payload).is_err() {
             return Verdict::LookAgain(now + AGAIN);
         }

@@ -216,8 +216,9 @@ impl Ears {
     async fn try_report(&self, names: &Names, module: &ModuleName, said: &Said) -> Result<(), Unavailable> {
         let Some(known) = self.known(names, matches!(said, Said::Version(_))).await? else { return Ok(()) };
         let order = ReportOrder { session: known.session.0, n: known.n };
+        let told = self.ports.pusher.heard.told(known.device, known.session, module);
         let (module, said, at) = (module.clone(), said.clone(), self.ports.clock.now());
-        self.ports.inbox.report(Report { device: known.device, module, order, at, said }).await
+        self.ports.inbox.report(Report { device: known.device, module, order, at, told, said }).await
     }
 
     async fn fetch(&self, names: &Names, publish: &Publish) -> Result<(), Unavailable> {

@@ -340,6 +340,32 @@ async fn a_cut_line_loses_no_word_and_no_outcome() {
 
 #[tokio::test]
 #[ignore = "needs Mosquitto: cargo xtask test runs it"]
+async fn a_later_job_overtakes_what_waits_and_reports_say_which_the_device_was_told_of() {
+    let bridge = Bridge::start("b8").await;
+    let mut client = bridge.silent(1).await;
+    let session = bridge.introduce(&client, 1).await;
+    let mut earlier = bridge.notice(1, session);
+    earlier.not_before = HostClock.now() + Duration::from_millis(300);
+    let mut later = earlier.clone();
+    (later.key.job, later.wire_id) = (otaria_core::ids::JobNo(2), 78);
+    later.not_before = HostClock.now() + Duration::from_millis(100);
+    bridge.pusher.send(vec![earlier]).await.unwrap();
+    bridge.pusher.send(vec![later]).await.unwrap();
+    assert_eq!(client.json().await["id"], 78);
+    let outcomes = bridge.outcomes(2).await;
+    let of = |job| outcomes.iter().find(|settled| settled.key.job.0 == job).unwrap().outcome;
+    assert_eq!((of(1), of(2)), (Outcome::Stale, Outcome::Written));
+    assert!(client.is_quiet().await);
+
+    bridge.inform(&client, 1, "1.0.7").await;
+    eventually(|| bridge.versions().contains(&"1.0.7".to_owned()).then_some(())).await;
+    let reports = bridge.inbox.reports.lock().unwrap().clone();
+    assert_eq!(reports[0].told, None, "the first one was before any notice");
+    assert_eq!(reports.last().unwrap().told, Some(otaria_core::ids::JobNo(2)));
+}
+
+#[tokio::test]
+#[ignore = "needs Mosquitto: cargo xtask test runs it"]
 async fn who_is_silent_for_too_long_is_gone_and_comes_back_with_a_word() {
     let bridge = Bridge::with("b5", |config| config.silence = Duration::from_secs(1)).await;
     let client = bridge.silent(1).await;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use otaria_core::ids::{InformedVersion, ModuleName};
+use otaria_core::ids::{InformedVersion, JobNo, ModuleName};
 use otaria_core::task::{FailedStep, Percent, Said};
 use otaria_ports::inbox::Fetched;
+use otaria_ports::pusher::Pusher;
 use rumqttc::{Packet, QoS};
 use serde_json::json;
 
@@ -34,6 +35,46 @@ async fn reports_reach_the_engine_in_order() {
     let half = Said::Progress { percent: Percent::new(50).unwrap(), desc: "half".into() };
     assert_eq!(reports[1].said, half);
     assert_eq!(reports[2].said, Said::Refused { step: FailedStep::Download, desc: String::new() });
+}
+
+/// Of each module by itself, and of a session: who comes back was told of nothing yet.
+#[tokio::test]
+async fn a_report_says_which_job_the_device_was_told_of_last() {
+    let world = World::start();
+    let progress = format!("/ota/device/progress/{PRODUCT}/dev_0001");
+    let say =
+        |module: &str| format!(r#"{{"id":"2","params":{{"step":"50","desc":"","module":"{module}"}}}}"#);
+    let said = |count: usize| {
+        let world = &world;
+        eventually(move || {
+            let reports = world.inbox.reports.lock().unwrap();
+            (reports.len() == count).then(|| reports.last().unwrap().told)
+        })
+    };
+    let mut client = Client::device(world.plain, 1).await;
+    client.say(&progress, &say("default")).await;
+    assert_eq!(said(1).await, None);
+    for (n, job) in [(2, 7), (3, 8)] {
+        let mut notice = world.notice(1).await;
+        notice.key.job = JobNo(job);
+        world.pusher.send(vec![notice]).await.unwrap();
+        client.publish().await;
+        client.say(&progress, &say("default")).await;
+        assert_eq!(said(n).await, Some(JobNo(job)));
+    }
+    // What is not written tells nothing.
+    let mut late = world.notice(1).await;
+    (late.key.job, late.not_after) = (JobNo(9), late.not_before);
+    world.pusher.send(vec![late]).await.unwrap();
+    world.outcomes(3).await;
+    client.say(&progress, &say("default")).await;
+    assert_eq!(said(4).await, Some(JobNo(8)));
+    client.say(&progress, &say("radio")).await;
+    assert_eq!(said(5).await, None);
+    drop(client);
+    let client = Client::device(world.plain, 1).await;
+    client.say(&progress, &say("default")).await;
+    assert_eq!(said(6).await, None);
 }
 
 #[tokio::test]

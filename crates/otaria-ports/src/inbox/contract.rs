@@ -57,7 +57,8 @@ pub async fn odd_blocks_are_refused(inbox: &dyn Inbox, offered: Offered<'_>) {
 pub async fn repeats_and_strange_words_are_taken(inbox: &dyn Inbox, key: TaskKey, now: Timestamp) {
     let said = Said::Version(InformedVersion::parse("1.0.0").unwrap());
     let order = ReportOrder { session: 1, n: 1 };
-    let report = Report { device: key.device, module: ModuleName::default_module(), order, at: now, said };
+    let (device, module, told) = (key.device, ModuleName::default_module(), None);
+    let report = Report { device, module, order, at: now, told, said };
     for _ in 0..2 {
         inbox.report(report.clone()).await.unwrap();
     }
