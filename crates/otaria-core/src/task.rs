@@ -195,7 +195,8 @@ pub struct Report {
     pub order: ReportOrder,
     /// When the gateway read it.
     pub at: Timestamp,
-    /// The job whose notice for this module was the last to be written in the same session, before this was read.
+    /// The job that this module was told of last in the same session, before this was read: by a notice, or by the
+    /// answer to its question.
     pub told: Option<JobNo>,
     /// What it says.
     pub said: Said,

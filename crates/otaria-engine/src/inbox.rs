@@ -5,10 +5,12 @@
 //!
 //! Invariant: a report is answered only after what it caused is durable.
 
+mod earlier;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use otaria_core::ids::{DeviceId, JobNo, ModuleName, Version};
+use otaria_core::ids::{DeviceId, JobNo, ModuleName};
 use otaria_core::job::JobKind;
 use otaria_core::task::{
     Ignored, Report, ReportOrder, Said, TaskEvent, TaskKey, TaskState, TaskStatus, Want,
@@ -24,6 +26,7 @@ use crate::book::JobFacts;
 use crate::error::CommandError;
 use crate::shell::Shell;
 use crate::witness;
+use earlier::Earlier;
 
 /// How often a batch is decided anew when tasks moved meanwhile. Others win at most a few times: each win
 /// moves the task on, and a task has few moves.
@@ -61,7 +64,7 @@ async fn take_batch(
         let devices: Vec<DeviceId> = devices.into_iter().collect();
         let tasks = shell.deps.store.open_tasks(&devices).await?;
         let facts = facts_of(shell, &tasks).await?;
-        let earlier = earlier_offers(shell, &reports, &tasks, &facts).await?;
+        let earlier = Earlier::find(shell, &reports, &tasks, &facts).await?;
         let decided = decide(&reports, tasks, &facts, &earlier, now);
 
         let versions: Vec<VersionReport> = decided.versions.into_values().collect();
@@ -99,47 +102,12 @@ async fn facts_of(shell: &Shell, tasks: &[Task]) -> Result<BTreeMap<JobNo, Arc<J
     Ok(shell.book.get(&*shell.deps.store, &jobs).await?)
 }
 
-/// Versions that ended tasks had offered to devices, and that did not arrive while those were open.
-type EarlierOffers = BTreeSet<(DeviceId, ModuleName, Version)>;
-
-/// The earlier offers of devices that inform a version which their open task knows nothing of. There are few: who
-/// comes back informs what it had.
-async fn earlier_offers(
-    shell: &Shell,
-    reports: &[Report],
-    tasks: &[Task],
-    facts: &BTreeMap<JobNo, Arc<JobFacts>>,
-) -> Result<EarlierOffers, CommandError> {
-    let open: BTreeMap<(DeviceId, &ModuleName), &Task> =
-        tasks.iter().map(|task| ((task.key.device, &task.module), task)).collect();
-    let is_foreign = |report: &&Report| {
-        let Said::Version(version) = &report.said else { return false };
-        let Some(task) = open.get(&(report.device, &report.module)) else { return false };
-        let dest = facts.get(&task.key.job).map(|facts| &facts.policy.dest_version);
-        task.state.attempt().is_some()
-            && dest.is_some_and(|dest| version != dest)
-            && task.src_version.as_ref() != Some(version)
-    };
-    let devices: BTreeSet<DeviceId> = reports.iter().filter(is_foreign).map(|report| report.device).collect();
-    if devices.is_empty() {
-        return Ok(EarlierOffers::new());
-    }
-    let devices: Vec<DeviceId> = devices.into_iter().collect();
-    let ended = shell.deps.store.ended_offers(&devices).await?;
-    let facts = facts_of(shell, &ended).await?;
-    let offered = ended.into_iter().filter_map(|task| {
-        let dest = facts.get(&task.key.job)?.policy.dest_version.clone();
-        Some((task.key.device, task.module, dest))
-    });
-    Ok(offered.collect())
-}
-
 /// Runs reports, in the order of each device, over the open tasks of their devices.
 fn decide(
     reports: &[Report],
     tasks: Vec<Task>,
     facts: &BTreeMap<JobNo, Arc<JobFacts>>,
-    earlier: &EarlierOffers,
+    earlier: &Earlier,
     now: Timestamp,
 ) -> Decided {
     let mut open: BTreeMap<(DeviceId, ModuleName), Task> =
@@ -175,7 +143,7 @@ fn apply(
     report: &Report,
     task: &mut Task,
     facts: &JobFacts,
-    earlier: &EarlierOffers,
+    earlier: &Earlier,
     changes: &mut BTreeMap<TaskKey, TaskChange>,
     now: Timestamp,
 ) -> Result<(), Ignored> {
@@ -183,17 +151,11 @@ fn apply(
         return Err(Ignored::OlderReport);
     }
     let arrived = matches!(&report.said, Said::Version(version) if *version == facts.policy.dest_version);
-    if !arrived && !task.state.is_meant(report.told, task.key.job) {
+    if !arrived && !task.state.is_meant(report.told, task.key.job, report.at) {
         return Err(Ignored::AnotherOffer);
     }
     let (event, desc) = match &report.said {
-        Said::Version(version) => {
-            let offered_before = earlier.iter().any(|(device, module, offered)| {
-                *device == report.device && *module == report.module && *version == *offered
-            });
-            let (version, source) = (version.clone(), task.src_version.clone());
-            (TaskEvent::Informed { version, source, offered_before }, None)
-        }
+        Said::Version(version) => (earlier.informed(version, task), None),
         Said::Progress { percent, desc } => (TaskEvent::Progress { percent: *percent }, Some(desc)),
         Said::Refused { step, desc } => (TaskEvent::Refused { step: *step }, Some(desc)),
     };
@@ -341,6 +303,7 @@ pub async fn fetch(
         };
         let answer = state.attempt().map(|attempt| Fetched {
             wire_id: attempt.offered_at.millis(),
+            job: facts.job.no,
             offer: shell.offers.of(&facts, now),
         });
         return Ok(answer);

@@ -32,7 +32,7 @@ struct Waiting {
 impl Held {
     pub(crate) fn hold(&mut self, at: Timestamp, notice: Notice) {
         self.count += 1;
-        self.latest.came(notice.key.device, &notice.offer.module, notice.key.job);
+        self.latest.came(notice.key.device, &notice.offer.module, notice.key.job, notice.wire_id);
         self.heap.push(Reverse(Waiting { at, count: self.count, notice }));
     }
 

@@ -78,12 +78,12 @@ struct Mutable {
     told: Told,
 }
 
-/// The job whose notice was the last to be written, of each module that was told of any.
+/// The job that each module was told of last, of those that were told of any.
 #[derive(Debug, Default)]
 pub(crate) struct Told(Vec<(ModuleName, JobNo)>);
 
 impl Told {
-    /// A notice is about to be written; returns the job of the last one.
+    /// A notice, or an answer, is about to be written; returns the job that the module was told of before.
     pub(crate) fn tell(&mut self, module: &ModuleName, job: JobNo) -> Option<JobNo> {
         if let Some((_, last)) = self.0.iter_mut().find(|(known, _)| known == module) {
             return Some(std::mem::replace(last, job));
@@ -92,6 +92,14 @@ impl Told {
         self.0.reserve_exact(1);
         self.0.push((module.clone(), job));
         None
+    }
+
+    /// It was not written.
+    pub(crate) fn take_back(&mut self, module: &ModuleName, before: Option<JobNo>) {
+        match before {
+            Some(before) => drop(self.tell(module, before)),
+            None => self.0.retain(|(known, _)| known != module),
+        }
     }
 
     /// What a module was told of last.
@@ -143,8 +151,8 @@ impl Session {
         // Noted first: the device may answer before this returns.
         let before = self.mutable.lock().told.tell(module, job);
         let delivered = self.try_notify(payload);
-        if let (Some(before), false) = (before, delivered == Delivered::Sent) {
-            self.mutable.lock().told.tell(module, before);
+        if delivered != Delivered::Sent {
+            self.mutable.lock().told.take_back(module, before);
         }
         delivered
     }
@@ -156,6 +164,11 @@ impl Session {
             Ok(IfIdle::Congested) => Delivered::Congested,
             Err(SendError::Overrun | SendError::Broken) => Delivered::Broken,
         }
+    }
+
+    /// A module's question is about to be answered.
+    pub(crate) fn tell(&self, module: &ModuleName, job: JobNo) {
+        self.mutable.lock().told.tell(module, job);
     }
 
     /// The job that a module was told of last.

@@ -150,6 +150,9 @@ async fn fetch(gate: &Gate, session: &Session, payload: &[u8]) -> Result<(), Tro
     let fetched = gate.inbox.fetch(session.device, request.module, gate.clock.now()).await;
     let reply = match fetched {
         Ok(fetched) => {
+            if let Some(fetched) = &fetched {
+                session.tell(&fetched.offer.module, fetched.job);
+            }
             let data = fetched.map(|fetched| notice::data(&fetched.offer));
             notice::get_reply(&request.id, data.as_deref())
         }

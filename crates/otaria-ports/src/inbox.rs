@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use otaria_core::ids::{DeviceId, ModuleName};
+use otaria_core::ids::{DeviceId, JobNo, ModuleName};
 use otaria_core::task::Report;
 use otaria_core::time::Timestamp;
 
@@ -18,6 +18,8 @@ pub mod contract;
 pub struct Fetched {
     /// The `id` that a pushed notice of this attempt would have carried.
     pub wire_id: i64,
+    /// The job that offers it.
+    pub job: JobNo,
     /// What is offered.
     pub offer: Arc<Offer>,
 }

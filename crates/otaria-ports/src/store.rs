@@ -34,7 +34,8 @@ pub use jobs::{Bulk, BulkStep, CreateJob, CreatedJob, Job, JobMove, Jobs, Sweep,
 pub use leases::{Leases, Member, OwnedShards, ShardLease};
 pub use modules::{MODULES_MAX, Module, Modules};
 pub use tasks::{
-    JobTurn, LAST_TASKS, NewTask, ReportsTaken, Task, TaskChange, TaskFilter, TaskPage, TaskView, Tasks,
+    EndedOffer, JobTurn, LAST_TASKS, NewTask, ReportsTaken, Task, TaskChange, TaskFilter, TaskPage, TaskView,
+    Tasks,
 };
 
 use crate::BoxError;

@@ -1,5 +1,6 @@
 //! Calls under way: who gave them, and what their answers mean to the observer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use otaria_core::ids::{JobId, JobNo};
@@ -64,6 +65,10 @@ impl World {
             }
         }
         self.pending.insert(number, pending);
+        let heard = match &stimulus {
+            Stimulus::Take(reports) => Some(Arc::clone(reports)),
+            _ => None,
+        };
         let call = Call { number, stimulus, future: Box::pin(future), due: now };
         let to = &mut self.hosts[host];
         let mut how = std::mem::take(&mut to.next);
@@ -74,6 +79,11 @@ impl World {
             Some(live) => live.call(call, now, &self.medium, how),
             None => None,
         };
+        // Nothing else moved meanwhile: what the call left as it was is what these words mean nothing to.
+        if let (Some(reports), Some((_, Answer::Done(Ok(()))))) = (heard, &answer) {
+            let shown = self.hosts[host].clock(now);
+            self.medium.lock().book.saw_nothing_left(&reports, shown);
+        }
         self.answered(host, answer);
     }
 
@@ -118,7 +128,17 @@ impl World {
                 }
             }
             (Pending::Wakes { job }, _) => self.woke(job),
-            (Pending::Fetch { place }, Answer::Fetched(Ok(Some((wire, version))))) => {
+            (Pending::Fetch { place }, Answer::Fetched(Ok(Some((wire, job, version))))) => {
+                let device = &self.fleet.devices[place];
+                let (id, at) = (device.id, device.at);
+                let live = self.hosts[host].live.as_mut();
+                if let Some(live) = live
+                    && let Some((life, session)) = at
+                    && live.life == life
+                    && let Some(door) = &mut live.door
+                {
+                    door.tell(id, session, job);
+                }
                 self.fleet.hear(place, wire, &version, now);
             }
             (Pending::Trespass, answer) => {

@@ -25,7 +25,7 @@ pub(crate) struct Door {
     /// The witness of production, beside the checks of the simulation.
     pub(crate) witness: Writes,
     pub(crate) sessions: BTreeMap<DeviceId, i64>,
-    /// The job of the last notice of each session that had one.
+    /// The job that each session was told of last, of those that were told of any.
     told: BTreeMap<(DeviceId, i64), JobNo>,
     waiting: BTreeMap<(Timestamp, u64), Notice>,
     latest: Latest,
@@ -77,12 +77,17 @@ impl Door {
         self.told.get(&(device, session)).copied()
     }
 
+    /// A session's question is answered.
+    pub(crate) fn tell(&mut self, device: DeviceId, session: i64, job: JobNo) {
+        self.told.insert((device, session), job);
+    }
+
     /// Takes notices, each letter once.
     pub(crate) fn take(&mut self, number: u64, notices: Vec<Notice>) {
         if self.came.insert(number) {
             for notice in notices {
                 self.held += 1;
-                self.latest.came(notice.key.device, &notice.offer.module, notice.key.job);
+                self.latest.came(notice.key.device, &notice.offer.module, notice.key.job, notice.wire_id);
                 self.waiting.insert((notice.not_before, self.held), notice);
             }
         }

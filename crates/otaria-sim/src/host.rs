@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::task::noop_waker_ref;
+use otaria_core::ids::JobNo;
 use otaria_core::time::Timestamp;
 use otaria_engine::closer::Closer;
 use otaria_engine::dispatcher::Dispatcher;
@@ -79,7 +80,7 @@ pub(crate) enum Answer {
     Done(Result<(), CommandError>),
     Created(Result<otaria_core::ids::JobId, CommandError>),
     /// What a device that asks is offered: wire id and version.
-    Fetched(Result<Option<(i64, String)>, CommandError>),
+    Fetched(Result<Option<(i64, JobNo, String)>, CommandError>),
 }
 
 /// A call under way.

@@ -213,11 +213,12 @@ impl Row {
     }
 
     /// The device says something; older words than the last ones say nothing. `missed`: versions that ended tasks
-    /// of the device had offered in vain. `elsewhere`: the last notice that it had was another job's.
+    /// of the device had offered in vain. `elsewhere`: the last that it was told of was another job. `read`: when its
+    /// gateway heard it.
     pub(crate) fn hear(
         &mut self,
         order: (i64, u32),
-        said: &Said,
+        (said, read): (&Said, Timestamp),
         (source, missed, elsewhere): (Option<&str>, &BTreeSet<String>, bool),
         promise: &Promise,
         now: Timestamp,
@@ -225,9 +226,14 @@ impl Row {
         if !self.is_open() || (order <= self.heard && self.heard != (0, 0)) {
             return;
         }
-        // While its own notice is under way it speaks of what it was told before; but where it got to is what counts.
+        // Until it has this notice it speaks of what it was told before; but where it got to is what counts.
         let is_there = matches!(said, Said::Version(version) if version.as_str() == promise.dest);
-        if elsewhere && !is_there && matches!(self.notice, Notice::Out(_) | Notice::Owed) {
+        let has_it = match self.notice {
+            Notice::Out(_) | Notice::Owed => false,
+            Notice::Told(at) => read >= at,
+            Notice::None | Notice::Asked => true,
+        };
+        if elsewhere && !is_there && !has_it {
             return;
         }
         let before = self.clone();
@@ -235,9 +241,10 @@ impl Row {
             Said::Version(version) if version.as_str() == promise.dest => self.end(TaskStatus::Succeeded),
             Said::Version(version) if source == Some(version.as_str()) => {}
             Said::Version(version) if missed.contains(version.as_str()) => {
-                // It did what it was told before, and may not have had this notice at all.
-                if let (TaskStatus::InProgress, Again::No, Notice::Told(at)) =
-                    (self.status, self.again, self.notice)
+                // It did what it was told before, and may not have listened to this notice. Told a second time, it has.
+                if let (true, Again::No, Notice::Told(at), Some(first)) =
+                    (self.is_offered(), self.again, self.notice, self.offered_at)
+                    && at.since(first) < 60 * SECOND
                 {
                     self.notice = Notice::Out(at + 60 * SECOND);
                 }

@@ -339,13 +339,12 @@ impl World {
         let now = self.hosts[at.host].clock(truly);
         let module = ModuleName::default_module();
         let pending = Pending::Fetch { place };
-        let call = async move {
-            Answer::Fetched(
-                inbox::fetch(&shell, id, &module, now)
-                    .await
-                    .map(|found| found.map(|found| (found.wire_id, found.offer.version.to_string()))),
-            )
-        };
+        let call =
+            async move {
+                Answer::Fetched(inbox::fetch(&shell, id, &module, now).await.map(|found| {
+                    found.map(|found| (found.wire_id, found.job, found.offer.version.to_string()))
+                }))
+            };
         self.call(at.host, Stimulus::Fetch, pending, call);
     }
 

@@ -332,7 +332,7 @@ forward! { Tasks {
     }
 }
     fn open_tasks(&self, devices: &[DeviceId]) -> Vec<Task>;
-    fn ended_offers(&self, devices: &[DeviceId]) -> Vec<Task>;
+    fn ended_offers(&self, devices: &[DeviceId]) -> Vec<EndedOffer>;
     fn tasks(&self, keys: &[TaskKey]) -> Vec<Task>;
     fn tasks_by_id(&self, ids: &[TaskId]) -> Vec<Task>;
     fn due(&self, shards: &[Shard], now: Timestamp, limit: usize) -> Vec<Task>;

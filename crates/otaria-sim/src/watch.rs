@@ -2,7 +2,7 @@
 
 use otaria_core::ids::JobNo;
 use otaria_core::job::JobStatus;
-use otaria_core::task::{CancelCause, Delivery, TaskState, TaskStatus};
+use otaria_core::task::{CancelCause, Delivery, Report, TaskState, TaskStatus};
 use otaria_core::time::Timestamp;
 use otaria_ports::events::{Event, Happened};
 use otaria_ports::pusher::Outcome;
@@ -11,7 +11,7 @@ use otaria_ports::store::{
     VersionReport,
 };
 
-use crate::book::{Book, Informed, Noted, Source, Stimulus};
+use crate::book::{Book, Informed, Kept, Noted, Source, Stimulus};
 use crate::model::{Claimed, Notice};
 
 impl Book {
@@ -249,7 +249,7 @@ impl Book {
                 if order <= last {
                     let elsewhere = word.told.is_some_and(|job| job != change.key.job);
                     let before = (kept.source.as_deref(), &missed, elsewhere);
-                    kept.row.hear(order, &word.said, before, &promise, now);
+                    kept.row.hear(order, (&word.said, word.at), before, &promise, now);
                 }
             }
             // A report that takes a task out of what was being cancelled takes it out for good.
@@ -282,6 +282,34 @@ impl Book {
                 self.make(job, device);
             }
         }
+    }
+
+    /// Words were taken: nothing of them is left that would have moved a task.
+    pub(crate) fn saw_nothing_left(&mut self, reports: &[Report], now: Timestamp) {
+        let mut words: Vec<&Report> = reports.iter().collect();
+        words.sort_by_key(|report| report.order);
+        let mut passed_over = None;
+        for word in words {
+            let missed = self.missed(word.device);
+            let open =
+                self.jobs.iter().filter_map(|(no, noted)| Some((no, noted, noted.rows.get(&word.device)?)));
+            // A task that the device joined by these very words was not there when they were said.
+            let was_there = |noted: &Noted, kept: &Kept| {
+                !matches!(noted.spec.source, Source::Standing) || kept.row.offers > 0
+            };
+            for (no, noted, kept) in
+                open.filter(|(_, noted, kept)| kept.row.is_open() && was_there(noted, kept))
+            {
+                let before = (kept.source.as_deref(), &missed, word.told.is_some_and(|job| job != *no));
+                let order = (word.order.session, word.order.n);
+                let mut row = kept.row.clone();
+                row.hear(order, (&word.said, word.at), before, &noted.spec.promise, now);
+                if row != kept.row {
+                    passed_over = Some((*no, word.clone()));
+                }
+            }
+        }
+        self.check("model", passed_over.is_none(), || format!("{passed_over:?} moved nothing"));
     }
 
     pub(crate) fn saw_cancel(&mut self, job: &Job, mask: i64, cause: CancelCause) {

@@ -14,7 +14,7 @@ pub(crate) use firmwares::{asked_files, files, firmware, upload};
 pub(crate) use groups::{apply, apply_devices, apply_names, group, ota_module, refused_names};
 pub(crate) use jobs::{bulk, expansion, job, read_target, tags, target};
 pub(crate) use leases::shard_lease;
-pub(crate) use tasks::{StateColumns, task};
+pub(crate) use tasks::{StateColumns, ended_offer, task};
 
 use otaria_core::time::Timestamp;
 use otaria_ports::store::StoreError;

@@ -67,6 +67,13 @@ mod tests {
             ],
         ),
         (tasks::OPEN, &["SEARCH t USING INDEX task_open (device_id=?)"]),
+        (
+            tasks::ENDED_OFFERS,
+            &[
+                "SEARCH t USING INTEGER PRIMARY KEY (rowid=?)",
+                "SEARCH task USING COVERING INDEX task_device (device_id=?)",
+            ],
+        ),
         (tasks::BY_ID, &["SEARCH t USING INTEGER PRIMARY KEY (rowid=?)"]),
         (tasks::DUE, &["SEARCH t USING INDEX task_due (due_at>? AND due_at<?)"]),
         (tasks::NEXT_DUE, &["SEARCH task USING INDEX task_due (due_at>?)"]),

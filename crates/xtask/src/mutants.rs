@@ -41,6 +41,7 @@ const SUBJECTS: &[Subject] = &[
             "crates/otaria-core/src/task.rs",
             "crates/otaria-core/src/task/bulk.rs",
             "crates/otaria-core/src/task/cause.rs",
+            "crates/otaria-core/src/task/offer.rs",
             "crates/otaria-core/src/task/state.rs",
             "crates/otaria-core/src/task/wait.rs",
         ],
@@ -75,10 +76,11 @@ const SUBJECTS: &[Subject] = &[
         package: "otaria-core",
         files: &[
             "crates/otaria-core/src/door/fence.rs",
+            "crates/otaria-core/src/door/latest.rs",
             "crates/otaria-core/src/door/session.rs",
             "crates/otaria-core/src/shard.rs",
         ],
-        tests: &["--lib", "--", "door::fence::", "door::session::", "shard::"],
+        tests: &["--lib", "--", "door::fence::", "door::latest::", "door::session::", "shard::"],
     },
     Subject {
         name: "leases",

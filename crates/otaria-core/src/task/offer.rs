@@ -63,6 +63,15 @@ impl Delivery {
         matches!(self, Self::Claimed { .. } | Self::Wanted)
     }
 
+    /// Whether the device may have had the notice at an instant of its gateway.
+    pub(super) fn is_out_by(self, read: Timestamp) -> bool {
+        match self {
+            Self::Claimed { .. } | Self::Wanted => false,
+            Self::Written { at } => at <= read,
+            Self::Fetched => true,
+        }
+    }
+
     /// A device that reports has seen the notice, whether or not the gateway's word came through.
     pub(super) const fn reached(self, now: Timestamp) -> Self {
         match self {

@@ -155,21 +155,24 @@ impl TaskState {
         }
     }
 
-    /// Whether a report can be about this offer, a task's of the job `own`. It cannot while nobody has said that the
-    /// offer's notice was written, and the report's session was told of another job last.
+    /// Whether a report can be about this offer, a task's of the job `own`: read at `at` from a session that was told
+    /// of the job `told` last. It cannot if that is another job, and the offer's own notice was not written by then,
+    /// for all that is known.
     ///
     /// Only what a device runs speaks for itself: the version that the task wants counts whoever asked for it.
     #[must_use]
-    pub fn is_meant(&self, told: Option<JobNo>, own: JobNo) -> bool {
-        let is_unheard = match self {
-            Self::Notified { delivery, .. } | Self::InProgress { delivery, .. } => delivery.is_unheard(),
+    pub fn is_meant(&self, told: Option<JobNo>, own: JobNo, at: Timestamp) -> bool {
+        if told.is_none_or(|job| job == own) {
+            return true;
+        }
+        match self {
+            Self::Notified { delivery, .. } | Self::InProgress { delivery, .. } => delivery.is_out_by(at),
             Self::Confirm
             | Self::Queued
             | Self::Succeeded { .. }
             | Self::Failed { .. }
-            | Self::Canceled { .. } => false,
-        };
-        !is_unheard || told.is_none_or(|job| job == own)
+            | Self::Canceled { .. } => true,
+        }
     }
 
     /// Returns the state after `event`, or the reason why nothing changes.
@@ -195,7 +198,9 @@ impl TaskState {
             (_, E::Informed { version, source: Some(source), .. }) if version == source => {
                 Err(Ignored::OutOfOrder)
             }
-            (S::InProgress { .. }, E::Informed { offered_before: true, .. }) => self.after_earlier_offer(),
+            (S::Notified { .. } | S::InProgress { .. }, E::Informed { offered_before: true, .. }) => {
+                self.after_earlier_offer()
+            }
             (S::InProgress { .. }, E::Informed { source: Some(_), .. }) => {
                 self.after_failure(FailureCause::ForeignVersion, policy, now)
             }
@@ -358,17 +363,25 @@ impl TaskState {
         }
     }
 
-    /// The device carried out what an earlier task had offered. Nothing on the wire says which update a progress
-    /// belongs to, so what was taken for a sign of this offer's notice may have been none: unless somebody says
-    /// that it was written, it goes out once more, no sooner than any repeat.
+    /// The device carried out what an earlier task had offered. It may have had no ear for this offer's notice, and
+    /// what was taken for a sign of it may have been none: unless somebody says from now on that it was written, it
+    /// goes out once more, no sooner than any repeat. Once only: what was repeated is not doubted again.
     fn after_earlier_offer(&self) -> Result<Self, Ignored> {
         let mut next = self.clone();
-        let Self::InProgress { delivery, retry: Retry::None, .. } = &mut next else {
+        let (Self::Notified { attempt, delivery, retry: Retry::None, .. }
+        | Self::InProgress { attempt, delivery, retry: Retry::None, .. }) = &mut next
+        else {
             return Err(Ignored::OutOfOrder);
         };
-        let Delivery::Written { at } = *delivery else { return Err(Ignored::OutOfOrder) };
-        *delivery = Delivery::Claimed { deadline: at + REPEAT_SPACING };
-        Ok(next)
+        match *delivery {
+            Delivery::Written { at } if at < attempt.offered_at + REPEAT_SPACING => {
+                *delivery = Delivery::Claimed { deadline: at + REPEAT_SPACING };
+                Ok(next)
+            }
+            Delivery::Written { .. } | Delivery::Claimed { .. } | Delivery::Wanted | Delivery::Fetched => {
+                Err(Ignored::OutOfOrder)
+            }
+        }
     }
 
     /// A failure: another offer while the job grants one, the end otherwise.

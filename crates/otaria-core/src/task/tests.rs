@@ -165,13 +165,32 @@ fn a_version_that_was_offered_before_fails_nothing_and_the_notice_is_wanted_agai
     assert_eq!(done, TaskState::Succeeded { attempts: 1 });
 }
 
+/// A device that says its version now and then, and stays where it is, is told twice and not every minute.
+#[test]
+fn a_notice_is_doubted_once() {
+    let offered = walk(&[(0, claim(0)), (1, TaskEvent::Written { attempt: 1 })]);
+    for state in [offered.clone(), offered.on(&progress(10), &policy(), at(2)).unwrap()] {
+        let doubtful = state.on(&informed_late("3.0.0"), &policy(), at(3)).unwrap();
+        assert_eq!(doubtful.want(at(61)), Want::Redelivery, "{doubtful:?}");
+        assert_eq!(doubtful.status(), state.status());
+        let again = doubtful.on(&claim(61), &policy(), at(61)).unwrap();
+        let again = again.on(&TaskEvent::Written { attempt: 1 }, &policy(), at(61)).unwrap();
+        assert_eq!(again.on(&informed_late("3.0.0"), &policy(), at(62)), Err(Ignored::OutOfOrder));
+    }
+    // Up to the very instant at which a repeat would be due anyway.
+    for (written, doubted) in [(59, true), (60, false)] {
+        let late = walk(&[(0, claim(58)), (written, TaskEvent::Written { attempt: 1 })]);
+        assert_eq!(late.on(&informed_late("3.0.0"), &policy(), at(61)).is_ok(), doubted);
+    }
+}
+
 #[test]
 fn what_was_offered_before_changes_nothing_where_no_notice_is_in_doubt() {
     let late = informed_late("3.0.0");
     let fetched = walk(&[(0, TaskEvent::Fetched), (1, progress(10))]);
     let failed = walk(&[(0, claim(0)), (1, progress(10)), (2, REFUSED)]);
-    let offered = walk(&[(0, claim(0))]);
-    for state in [fetched, failed, offered, TaskState::Queued, TaskState::Confirm] {
+    let claimed = walk(&[(0, claim(0))]);
+    for state in [fetched, failed, claimed, TaskState::Queued, TaskState::Confirm] {
         assert_eq!(state.on(&late, &policy(), at(3)), Err(Ignored::OutOfOrder), "{state:?}");
     }
     // What the device had when the task was made is no news, whoever offered it.
@@ -193,15 +212,30 @@ fn until_its_notice_is_written_an_offer_is_not_what_a_device_speaks_of_that_was_
     let wanted = walk(&[(0, claim(2)), (7, TaskEvent::DeadlinePassed)]);
     let again = walk(&[(0, claim(0)), (1, progress(10)), (2, REFUSED), (602, claim(602))]);
     for state in [claimed, wanted, again] {
-        assert!(!state.is_meant(Some(other), own), "{state:?}");
-        assert!(state.is_meant(Some(own), own), "{state:?}: the word about the notice is on its way");
-        assert!(state.is_meant(None, own), "{state:?}: told in an earlier session, for all that is known");
+        assert!(!state.is_meant(Some(other), own, at(700)), "{state:?}");
+        assert!(
+            state.is_meant(Some(own), own, at(700)),
+            "{state:?}: the word about the notice is on its way"
+        );
+        assert!(
+            state.is_meant(None, own, at(700)),
+            "{state:?}: told in an earlier session, for all one knows"
+        );
     }
     let written = walk(&[(0, claim(0)), (1, TaskEvent::Written { attempt: 1 })]);
-    let fetched = walk(&[(0, TaskEvent::Fetched)]);
     let begun = walk(&[(0, claim(0)), (1, progress(10))]);
-    for state in [written, fetched, begun, TaskState::Queued, TaskState::Confirm] {
-        assert!(state.is_meant(Some(other), own), "{state:?}");
+    for state in [written, begun] {
+        assert!(state.is_meant(Some(other), own, at(1)), "{state:?}");
+        let before = Timestamp::from_millis(999);
+        assert!(
+            !state.is_meant(Some(other), own, before),
+            "{state:?}: its notice overtook the report on its way"
+        );
+        assert!(state.is_meant(Some(own), own, before), "{state:?}: a repeat of it was");
+        assert!(state.is_meant(None, own, before), "{state:?}");
+    }
+    for state in [walk(&[(0, TaskEvent::Fetched)]), TaskState::Queued, TaskState::Confirm] {
+        assert!(state.is_meant(Some(other), own, at(0)), "{state:?}");
     }
 }
 

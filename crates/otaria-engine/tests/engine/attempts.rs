@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use otaria_core::job::CancelFlags;
-use otaria_core::task::{FailedStep, FailureCause, TaskState, TaskStatus};
+use otaria_core::task::{FailedStep, FailureCause, Said, TaskState, TaskStatus};
+
+use otaria_ports::store::Task;
 
 use crate::fleet::{Temper, progress, refused, version};
 use crate::world::{DEST, MINUTE, World};
@@ -162,12 +164,65 @@ fn what_a_device_says_before_the_later_notice_is_written_is_not_about_the_later_
         assert_eq!(world.count(later, TaskStatus::Notified), 1);
     }
     world.jams = 0;
+    // Said before the notice and taken after the word about it: the store was slow.
+    let now = world.now;
+    world.fleet.get_mut(&devices[0]).unwrap().say(refused(), now);
+    let slow = world.hear(devices[0]);
     world.run_until("the later notice", 8 * SECOND, |world| world.wrote(later).len() == 1);
+    world.run_for(SECOND);
+    world.take_late(slow);
+    assert_eq!(world.count(later, TaskStatus::Notified), 1);
     let now = world.now;
     world.fleet.get_mut(&devices[0]).unwrap().say(refused(), now);
     world.run_until_completed(later, 2 * SECOND);
     let failed = TaskState::Failed { attempts: 1, cause: FailureCause::Refused(FailedStep::Update) };
     assert_eq!(world.state(later, devices[0]), failed);
+    world.check();
+}
+
+/// An expansion looks up the next slice of a list while it writes one: what devices have may be another version by
+/// the time of their tasks.
+#[test]
+fn a_version_that_arrived_while_a_task_was_made_is_no_foreign_one() {
+    let mut world = World::new(56);
+    let all = world.devices(20_000, Temper::Silent);
+    let devices: Vec<_> = all.iter().copied().step_by(200).collect();
+    world.connect(&devices);
+    world.run_for(SECOND);
+    let earlier = world.create(&world.specific(&devices));
+    world.run_until("the earlier notices", 3 * SECOND, |world| world.wrote(earlier).len() == devices.len());
+    let names: Vec<String> = all.iter().map(|device| world.name(*device)).collect();
+    let mut params = world.listed(names.join("\n").as_bytes());
+    params.job.firmware_id = Some(world.make_firmware_to("next", "3.0.0", false));
+    let later = world.create(&params);
+    world.run_until("more than the call made", SECOND, |world| world.counts(later).total() > 1_000);
+    let say = |world: &mut World, said: Said| {
+        let now = world.now;
+        for device in &devices {
+            world.fleet.get_mut(device).unwrap().say(said.clone(), now);
+        }
+        world.listen_now();
+    };
+    say(&mut world, version(DEST));
+    assert_eq!(world.count(earlier, TaskStatus::Succeeded), devices.len() as u64);
+    world.run_until("all tasks", 20 * SECOND, |world| world.counts(later).total() == 20_000);
+    world.run_for(3 * SECOND);
+    let told = world.count(later, TaskStatus::Notified);
+    assert!(told > 10, "{told} were free by then");
+    let had = |task: &Task| task.src_version.as_ref().map(|had| had.as_str().to_owned());
+    let of_before = |task: &&Task| task.state.attempts() > 0 && had(task).as_deref() == Some("1.0.0");
+    assert!(world.tasks(later).iter().filter(of_before).count() > 10, "looked up before");
+    say(&mut world, progress(10));
+    assert_eq!(world.count(later, TaskStatus::InProgress), told);
+    // They come back while they are at it, and say what they have.
+    world.disconnect(&devices);
+    world.connect(&devices);
+    world.run_for(SECOND);
+    assert_eq!(world.count(later, TaskStatus::InProgress), told);
+    world.run_for(3 * MINUTE);
+    assert_eq!(world.wrote(later).len() as u64, 2 * told, "the repeats that a new session gets, and no more");
+    say(&mut world, version("3.0.0"));
+    assert_eq!(world.count(later, TaskStatus::Succeeded), told);
     world.check();
 }
 

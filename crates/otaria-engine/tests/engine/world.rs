@@ -10,7 +10,7 @@ use otaria_core::job::{CancelFlags, JobStatus};
 use otaria_core::rules::{
     DeviceParams, FirmwareParams, JobParams, ProductParams, StaticUpgradeParams, UploadParams,
 };
-use otaria_core::task::{TaskState, TaskStatus};
+use otaria_core::task::{Report, TaskState, TaskStatus};
 use otaria_core::time::Timestamp;
 use otaria_engine::{Caller, CommandError, Shell, inbox};
 use otaria_ports::events::KeptEvents;
@@ -359,6 +359,22 @@ impl World {
     /// Takes what devices have said, whatever the loops do.
     pub(crate) fn listen_now(&mut self) {
         self.listen();
+    }
+
+    /// What a device says, read by its gateway and not handed on; acknowledged, so that it does not say it again.
+    pub(crate) fn hear(&mut self, device: DeviceId) -> Vec<Report> {
+        let speaker = self.fleet.get_mut(&device).unwrap();
+        let mut reports = speaker.speak(self.now);
+        speaker.acknowledged();
+        for report in &mut reports {
+            report.told = self.gateway.told(report.device, report.order.session);
+        }
+        reports
+    }
+
+    /// Hands on what was read before.
+    pub(crate) fn take_late(&mut self, reports: Vec<Report>) {
+        run(inbox::take(&self.process.shell, reports, self.now)).unwrap();
     }
 
     fn listen(&mut self) {

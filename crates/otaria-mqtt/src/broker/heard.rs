@@ -91,19 +91,29 @@ impl Heard {
         self.0.lock().devices.get(&device).map(|contact| contact.session)
     }
 
-    /// The job that a module was told of last in this session.
-    pub(super) fn told(&self, device: DeviceId, session: SessionSeq, module: &ModuleName) -> Option<JobNo> {
+    /// The job that a module of a device was told of last in its session.
+    pub(super) fn told(&self, names: &Names, module: &ModuleName) -> Option<JobNo> {
         let inner = self.0.lock();
-        let contact = inner.devices.get(&device).filter(|contact| contact.session == session)?;
-        contact.told.last(module)
+        inner.devices.get(inner.by_name.get(names)?)?.told.last(module)
     }
 
-    /// The topic of a notice that is about to go to a device, while that counts as connected.
-    pub(super) fn tell(&self, device: DeviceId, module: &ModuleName, job: JobNo) -> Option<String> {
-        let mut inner = self.0.lock();
-        let contact = inner.devices.get_mut(&device)?;
-        contact.told.tell(module, job);
-        let (product_key, device_name) = &contact.names;
+    /// A device is about to be told of a job. `None` when it does not count as connected, else the job that it was
+    /// told of before.
+    pub(super) fn tell(&self, device: DeviceId, module: &ModuleName, job: JobNo) -> Option<Option<JobNo>> {
+        Some(self.0.lock().devices.get_mut(&device)?.told.tell(module, job))
+    }
+
+    /// It was not told.
+    pub(super) fn take_back(&self, device: DeviceId, module: &ModuleName, before: Option<JobNo>) {
+        if let Some(contact) = self.0.lock().devices.get_mut(&device) {
+            contact.told.take_back(module, before);
+        }
+    }
+
+    /// The topic of a device's notices, while it counts as connected.
+    pub(super) fn topic(&self, device: DeviceId) -> Option<String> {
+        let inner = self.0.lock();
+        let (product_key, device_name) = &inner.devices.get(&device)?.names;
         let own = Own { product_key: product_key.as_str(), device_name: device_name.as_str() };
         Some(Downlink::Upgrade.topic(own))
     }

@@ -322,15 +322,20 @@ impl Run {
     }
 
     fn hand_over(&self, notice: &Notice, payload: Bytes, now: Timestamp) -> Verdict {
+        let (device, module) = (notice.key.device, &notice.offer.module);
+        let heard = &self.pusher.heard;
+        let Some(topic) = heard.topic(device) else { return Verdict::Settle(NoticeFate::Gone) };
         if self.handed.len() + self.unacknowledged.len() >= self.room {
             return Verdict::LookAgain(now + AGAIN);
         }
         let line = self.pusher.line.lock();
         let Some(line) = line.as_ref() else { return Verdict::LookAgain(now + AGAIN) };
         // Noted first: the device may answer before this returns.
-        let told = self.pusher.heard.tell(notice.key.device, &notice.offer.module, notice.key.job);
-        let Some(topic) = told else { return Verdict::Settle(NoticeFate::Gone) };
+        let Some(before) = heard.tell(device, module, notice.key.job) else {
+            return Verdict::Settle(NoticeFate::Gone);
+        };
         if line.try_publish(topic, QoS::AtLeastOnce, false, payload).is_err() {
+            heard.take_back(device, module, before);
             return Verdict::LookAgain(now + AGAIN);
         }
         self.pusher.handed.fetch_add(1, Ordering::SeqCst);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otaria_core::door::{Downlink, Own, SessionSeq, Uplink};
-use otaria_core::ids::{DeviceName, ModuleName, ProductKey};
+use otaria_core::ids::{DeviceName, JobNo, ModuleName, ProductKey};
 use otaria_core::task::{Report, ReportOrder, Said};
 use otaria_ports::Unavailable;
 use otaria_ports::inbox::NoBlock;
@@ -203,20 +203,27 @@ impl Ears {
             Said::Progress { .. } => ReportKind::Progress,
             Said::Refused { .. } => ReportKind::Refused,
         });
+        // As it is now: a notice may go out between two tries.
+        let told = self.ports.pusher.heard.told(names, &module);
         let mut n = 0;
         loop {
             n += 1;
-            match self.try_report(names, &module, &said).await {
+            match self.try_report(names, &module, told, &said).await {
                 Err(_) if n < TRIES => tokio::time::sleep(PAUSE * n).await,
                 other => return other,
             }
         }
     }
 
-    async fn try_report(&self, names: &Names, module: &ModuleName, said: &Said) -> Result<(), Unavailable> {
+    async fn try_report(
+        &self,
+        names: &Names,
+        module: &ModuleName,
+        told: Option<JobNo>,
+        said: &Said,
+    ) -> Result<(), Unavailable> {
         let Some(known) = self.known(names, matches!(said, Said::Version(_))).await? else { return Ok(()) };
         let order = ReportOrder { session: known.session.0, n: known.n };
-        let told = self.ports.pusher.heard.told(known.device, known.session, module);
         let (module, said, at) = (module.clone(), said.clone(), self.ports.clock.now());
         self.ports.inbox.report(Report { device: known.device, module, order, at, told, said }).await
     }
@@ -232,6 +239,9 @@ impl Ears {
         let Some(known) = self.known(names, false).await? else { return Ok(()) };
         self.ports.pusher.meters.reports.count(ReportKind::Fetch);
         let fetched = self.ports.inbox.fetch(known.device, request.module, self.ports.clock.now()).await?;
+        if let Some(fetched) = &fetched {
+            self.ports.pusher.heard.tell(known.device, &fetched.offer.module, fetched.job);
+        }
         let data = fetched.map(|fetched| notice::data(&fetched.offer));
         let reply = notice::get_reply(&request.id, data.as_deref());
         self.ports.pusher.answer(names, Downlink::GetReply, reply).await;

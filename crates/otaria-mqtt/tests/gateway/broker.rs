@@ -284,7 +284,8 @@ async fn what_devices_say_reaches_the_engine_in_order_and_questions_are_answered
     assert!(reports.iter().all(|report| report.device == device(1) && report.order.session == session));
     assert!(reports.is_sorted_by(|a, b| a.order < b.order), "{reports:?}");
 
-    *bridge.inbox.offer.lock().unwrap() = Some(Fetched { wire_id: 1, offer: offer() });
+    *bridge.inbox.offer.lock().unwrap() =
+        Some(Fetched { wire_id: 1, job: otaria_core::ids::JobNo(3), offer: offer() });
     client.say(&bridge.sys(1, "ota/firmware/get"), r#"{"id":"9","params":{}}"#).await;
     let answer = client.json().await;
     assert_eq!((answer["id"].as_str(), answer["data"]["version"].as_str()), (Some("9"), Some("2.0.0")));
@@ -362,6 +363,14 @@ async fn a_later_job_overtakes_what_waits_and_reports_say_which_the_device_was_t
     let reports = bridge.inbox.reports.lock().unwrap().clone();
     assert_eq!(reports[0].told, None, "the first one was before any notice");
     assert_eq!(reports.last().unwrap().told, Some(otaria_core::ids::JobNo(2)));
+
+    let job = otaria_core::ids::JobNo(3);
+    *bridge.inbox.offer.lock().unwrap() = Some(Fetched { wire_id: 1, job, offer: offer() });
+    client.say(&bridge.sys(1, "ota/firmware/get"), r#"{"id":"9","params":{}}"#).await;
+    client.json().await;
+    bridge.inform(&client, 1, "1.0.8").await;
+    eventually(|| bridge.versions().contains(&"1.0.8".to_owned()).then_some(())).await;
+    assert_eq!(bridge.inbox.reports.lock().unwrap().last().unwrap().told, Some(job));
 }
 
 #[tokio::test]

@@ -71,10 +71,17 @@ async fn a_report_says_which_job_the_device_was_told_of_last() {
     assert_eq!(said(4).await, Some(JobNo(8)));
     client.say(&progress, &say("radio")).await;
     assert_eq!(said(5).await, None);
+    // An answer tells as much as a notice.
+    let asked = Fetched { wire_id: 5, job: JobNo(6), offer: offer() };
+    *world.inbox.offer.lock().unwrap() = Some(asked);
+    client.say(&format!("/sys/{PRODUCT}/dev_0001/thing/ota/firmware/get"), r#"{"id":8}"#).await;
+    client.publish().await;
+    client.say(&progress, &say("default")).await;
+    assert_eq!(said(6).await, Some(JobNo(6)));
     drop(client);
     let client = Client::device(world.plain, 1).await;
     client.say(&progress, &say("default")).await;
-    assert_eq!(said(6).await, None);
+    assert_eq!(said(7).await, None);
 }
 
 #[tokio::test]
@@ -118,7 +125,8 @@ async fn a_device_that_asks_is_answered_in_its_own_form() {
         json!({"id": "7", "code": 200, "data": {}})
     );
 
-    *world.inbox.offer.lock().unwrap() = Some(Fetched { wire_id: 5, offer: Arc::clone(&offer()) });
+    *world.inbox.offer.lock().unwrap() =
+        Some(Fetched { wire_id: 5, job: JobNo(7), offer: Arc::clone(&offer()) });
     client.say(&get, r#"{"id":8}"#).await;
     let reply = client.json().await;
     assert_eq!(reply["id"], 8);

@@ -1,7 +1,9 @@
 //! Tasks: one device in one job.
 
 use async_trait::async_trait;
-use otaria_core::ids::{DeviceId, DeviceName, FirmwareNo, InformedVersion, JobNo, ModuleName, TaskId};
+use otaria_core::ids::{
+    DeviceId, DeviceName, FirmwareNo, InformedVersion, JobNo, ModuleName, TaskId, Version,
+};
 use otaria_core::job::JobStatus;
 use otaria_core::shard::Shard;
 use otaria_core::task::{CancelCause, ReportOrder, TaskKey, TaskState, TaskStatus};
@@ -146,6 +148,19 @@ pub struct TaskPage {
 /// Tasks of a device that [`Tasks::ended_offers`] looks at.
 pub const LAST_TASKS: usize = 16;
 
+/// What a device was offered by a task that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EndedOffer {
+    /// The device.
+    pub device: DeviceId,
+    /// Its module.
+    pub module: ModuleName,
+    /// The version that the task's job brings.
+    pub version: Version,
+    /// When the task succeeded, if it did.
+    pub succeeded_at: Option<Timestamp>,
+}
+
 /// Keeps tasks.
 #[async_trait]
 pub trait Tasks: Send + Sync {
@@ -153,9 +168,10 @@ pub trait Tasks: Send + Sync {
     /// index of open tasks, so its cost does not grow with ended ones.
     async fn open_tasks(&self, devices: &[DeviceId]) -> Result<Vec<Task>, StoreError>;
 
-    /// What devices may still be at: of the last [`LAST_TASKS`] tasks of each, by the number of the job, those that
-    /// were offered and have ended without success; sorted by key. At most [`super::BATCH_MAX`] devices.
-    async fn ended_offers(&self, devices: &[DeviceId]) -> Result<Vec<Task>, StoreError>;
+    /// What devices may still be at, or have arrived at: of the last [`LAST_TASKS`] tasks of each, by the number of
+    /// the job, what those offered that were offered and have ended; in no order. At most [`super::BATCH_MAX`]
+    /// devices.
+    async fn ended_offers(&self, devices: &[DeviceId]) -> Result<Vec<EndedOffer>, StoreError>;
 
     /// Tasks by key; those that exist, sorted by key.
     async fn tasks(&self, keys: &[TaskKey]) -> Result<Vec<Task>, StoreError>;

@@ -8,8 +8,8 @@ use otaria_core::shard::Shard;
 use otaria_core::task::{CancelCause, TaskKey};
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{
-    Job, JobTurn, LAST_TASKS, OwnedShards, ReportsTaken, StoreError, Task, TaskChange, TaskFilter, TaskPage,
-    Tasks, VersionReport,
+    EndedOffer, Job, JobTurn, LAST_TASKS, OwnedShards, ReportsTaken, StoreError, Task, TaskChange,
+    TaskFilter, TaskPage, Tasks, VersionReport,
 };
 use sqlx::query;
 
@@ -34,15 +34,12 @@ impl Tasks for PostgresStore {
         Ok(open)
     }
 
-    async fn ended_offers(&self, devices: &[DeviceId]) -> Result<Vec<Task>, StoreError> {
+    async fn ended_offers(&self, devices: &[DeviceId]) -> Result<Vec<EndedOffer>, StoreError> {
         let mut devices: Vec<i64> = devices.iter().map(|device| device.0).collect();
         devices.sort_unstable();
         devices.dedup();
         let ended = || query(sql::ENDED_OFFERS).bind(&devices).bind(int(LAST_TASKS));
-        let ended = self.rows("reading ended offers", ended).await?;
-        let mut ended = ended.iter().map(rows::task).collect::<Result<Vec<_>, _>>()?;
-        ended.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        Ok(ended)
+        self.rows("reading ended offers", ended).await?.iter().map(rows::ended_offer).collect()
     }
 
     async fn tasks(&self, keys: &[TaskKey]) -> Result<Vec<Task>, StoreError> {

@@ -1,11 +1,11 @@
 //! Tasks: the columns that a state is kept in, and back.
 
-use otaria_core::ids::{DeviceId, InformedVersion, JobNo};
+use otaria_core::ids::{DeviceId, InformedVersion, JobNo, Version};
 use otaria_core::task::{
     Attempt, CancelCause, Delivery, FailureCause, Percent, ReportOrder, Retry, TaskKey, TaskState, TaskStatus,
 };
 use otaria_core::time::Timestamp;
-use otaria_ports::store::{StoreError, Task};
+use otaria_ports::store::{EndedOffer, StoreError, Task};
 
 use super::{Columns, Of, module};
 
@@ -149,6 +149,17 @@ pub(crate) fn task(row: &impl Columns) -> Result<Task, StoreError> {
         desc: of.get("words")?,
         created_at,
         modified_at: of.maybe_at("modified_at")?.unwrap_or(created_at),
+    })
+}
+
+/// What an ended task had offered.
+pub(crate) fn ended_offer(row: &impl Columns) -> Result<EndedOffer, StoreError> {
+    let of = Of { table: "task", row };
+    Ok(EndedOffer {
+        device: DeviceId(of.get("device_id")?),
+        module: of.parsed("module", module)?,
+        version: of.parsed("dest_version", |text: &str| Version::parse(text).ok())?,
+        succeeded_at: of.maybe_at("succeeded_at")?,
     })
 }
 

@@ -19,14 +19,17 @@ pub(crate) const OPEN: &str = task!(
      where t.device_id = j.value and t.open = 1"
 );
 
-/// Rides on `task_device (device_id, id >> 32)`. $2: how many of a device's tasks to look at.
-pub(crate) const ENDED_OFFERS: &str = task!(
-    "",
-    "from json_each($1) j cross join task t
+/// Rides on `task_device (device_id, id >> 32)` and the primary keys of `job` and `firmware`. $2: how many of a
+/// device's tasks to look at.
+pub(crate) const ENDED_OFFERS: &str = "
+    select t.device_id, t.module, f.dest_version, case when t.status = 4 then t.modified_at end as succeeded_at
+      from json_each($1) a
+     cross join task t
+     cross join job j on j.no = t.id >> 32
+     cross join firmware f on f.no = j.firmware_no
      where t.id in (select id from task indexed by task_device
-                     where device_id = j.value order by id >> 32 desc limit $2)
-       and t.status in (5, 6) and t.attempts > 0"
-);
+                     where device_id = a.value order by id >> 32 desc limit $2)
+       and t.status in (4, 5, 6) and t.attempts > 0";
 
 /// Rides on the primary key of `task`.
 pub(crate) const BY_ID: &str =

@@ -226,12 +226,12 @@ fn agrees(
     let failed = after(&|what| matches!(what, What::Progress { step } if *step < 0));
     let began = after(&|what| matches!(what, What::Progress { .. }));
     let moved_on = after(&|what| matches!(what, What::Notice { version: other, .. } if other != version));
-    // What another job told it to install is no fault of this one's.
-    let offered =
-        |version: &str| at(&|what| matches!(what, What::Notice { version: of, .. } if of == version));
-    let foreign = after(
-        &|what| matches!(what, What::Inform { version: other } if other != version && offered(other).is_none()),
-    );
+    // What another job had told it to install is no fault of this one's.
+    let foreign = seen.iter().any(|event| {
+        let What::Inform { version: other } = &event.what else { return false };
+        let offered = at(&|what| matches!(what, What::Notice { version: of, .. } if of == other));
+        event.unix_us >= since && other != version && offered.is_none_or(|told| told > event.unix_us)
+    });
     let was_away = seen.iter().any(|event| event.what == What::Offline);
 
     // The device's last words follow in brackets.

@@ -86,6 +86,7 @@ fn what_moved_nothing_keeps_its_label() {
         (Ignored::OlderReport, "older_report"),
         (Ignored::TooEarly, "too_early"),
         (Ignored::Duplicate, "duplicate"),
+        (Ignored::AnotherOffer, "another_offer"),
     ];
     assert_eq!(labels.map(|(why, _)| why.as_str()), labels.map(|(_, label)| label));
 }

@@ -5,8 +5,8 @@ use otaria_core::shard::Shard;
 use otaria_core::task::{CancelCause, TaskKey, TaskStatus};
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{
-    Job, JobTurn, OwnedShards, ReportsTaken, StoreError, Task, TaskChange, TaskFilter, TaskPage, Tasks,
-    VersionReport,
+    EndedOffer, Job, JobTurn, OwnedShards, ReportsTaken, StoreError, Task, TaskChange, TaskFilter, TaskPage,
+    Tasks, VersionReport,
 };
 
 use super::{RecordedStore, forward};
@@ -115,7 +115,7 @@ forward! { Tasks {
     }
 }
     fn open_tasks(&self, devices: &[DeviceId]) -> Vec<Task>;
-    fn ended_offers(&self, devices: &[DeviceId]) -> Vec<Task>;
+    fn ended_offers(&self, devices: &[DeviceId]) -> Vec<EndedOffer>;
     fn tasks(&self, keys: &[TaskKey]) -> Vec<Task>;
     fn tasks_by_id(&self, ids: &[TaskId]) -> Vec<Task>;
     fn due(&self, shards: &[Shard], now: Timestamp, limit: usize) -> Vec<Task>;

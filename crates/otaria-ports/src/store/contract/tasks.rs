@@ -11,7 +11,7 @@ use otaria_core::task::{
 
 use super::world::{World, at, claim, device_name, informed, module, new_job, next, state, to};
 use crate::store::{
-    LAST_TASKS, ModuleVersion, NewTask, Slice, Store, Task, TaskChange, TaskFilter, VersionReport,
+    EndedOffer, LAST_TASKS, ModuleVersion, NewTask, Slice, Store, Task, TaskChange, TaskFilter, VersionReport,
 };
 
 /// A change is written over the revision it was made from only.
@@ -167,8 +167,8 @@ pub async fn open_tasks_forget_ended_ones(store: &dyn Store) {
     assert_eq!(store.open_tasks(&[]).await.unwrap(), []);
 }
 
-/// What was offered and has ended without success is found by device: not what is open, what arrived, what was never
-/// offered, nor what lies behind the device's last tasks.
+/// What was offered and has ended is found by device: not what is open, what was never offered, nor what lies behind
+/// the device's last tasks.
 pub async fn ended_offers_are_found_by_device(store: &dyn Store) {
     let world = World::new(store).await;
     let devices = world.devices(0..8).await;
@@ -179,24 +179,31 @@ pub async fn ended_offers_are_found_by_device(store: &dyn Store) {
     let busy = TaskState::Failed { attempts: 0, cause: FailureCause::Busy };
     world.put(&world.task(&job, devices[7]).await, busy, at(1)).await;
 
-    let mut expected = world.tasks(&job).await;
-    expected.retain(|task| task.state.attempts() > 0 && !task.state.status().is_open());
-    expected.retain(|task| task.state.status() != TaskStatus::Succeeded);
-    expected.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-    assert_eq!(expected.len(), 2, "failed, and canceled");
-    assert_eq!(store.ended_offers(&devices).await.unwrap(), expected);
-    let (one, twice) = (&expected[..1], [expected[0].key.device; 2]);
-    assert_eq!(store.ended_offers(&twice).await.unwrap(), one);
-    assert_eq!(store.ended_offers(&[]).await.unwrap(), []);
+    let offer = |device: DeviceId, succeeded_at| {
+        let (module, version) = (world.firmware.new.module.clone(), world.firmware.new.dest_version.clone());
+        EndedOffer { device, module, version, succeeded_at }
+    };
+    // In the order of `ALL`: the last three are ends.
+    let mut expected = vec![offer(devices[4], Some(at(1))), offer(devices[5], None), offer(devices[6], None)];
+    expected.sort_unstable();
+    let found = |devices: Vec<DeviceId>| async move {
+        let mut found = store.ended_offers(&devices).await.unwrap();
+        found.sort_unstable();
+        found
+    };
+    assert_eq!(found(devices.clone()).await, expected);
+    let (one, twice) = (&[offer(devices[5], None)], vec![devices[5]; 2]);
+    assert_eq!(found(twice.clone()).await, one);
+    assert_eq!(found(Vec::new()).await, []);
 
     // So many jobs more: the first one is out of sight only when it is not among the last any more.
     for n in 1..=LAST_TASKS {
-        assert_eq!(store.ended_offers(&twice).await.unwrap(), one, "before the {n}th");
+        assert_eq!(found(twice.clone()).await, one, "before the {n}th");
         let mut later = new_job(&world.firmware, &format!("later{n}"));
         later.new.policy.overwrite = OverwriteMode::Replace;
         world.run(&later, &twice[..1]).await;
     }
-    assert_eq!(store.ended_offers(&twice).await.unwrap(), []);
+    assert_eq!(found(twice).await, []);
 }
 
 /// Tasks are found by key, sorted, each once.

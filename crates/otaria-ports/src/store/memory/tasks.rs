@@ -11,8 +11,8 @@ use super::MemoryStore;
 use super::cancel::is_canceling;
 use super::tables::Tables;
 use crate::store::{
-    Job, JobTurn, LAST_TASKS, OwnedShards, ReportsTaken, StoreError, Task, TaskChange, TaskFilter, TaskPage,
-    TaskView, Tasks, VersionReport,
+    EndedOffer, Job, JobTurn, LAST_TASKS, OwnedShards, ReportsTaken, StoreError, Task, TaskChange,
+    TaskFilter, TaskPage, TaskView, Tasks, VersionReport,
 };
 
 /// Tasks that one call of `list_tasks` looks at, for each that it may return.
@@ -27,19 +27,22 @@ impl Tasks for MemoryStore {
         })
     }
 
-    async fn ended_offers(&self, devices: &[DeviceId]) -> Result<Vec<Task>, StoreError> {
+    async fn ended_offers(&self, devices: &[DeviceId]) -> Result<Vec<EndedOffer>, StoreError> {
         self.transact("reading ended offers", |tables| {
             let devices: BTreeSet<&DeviceId> = devices.iter().collect();
             let last = devices.into_iter().flat_map(|device| tables.tasks.last_of(*device));
-            let mut ended: Vec<Task> = last
-                .filter(|task| {
-                    let (status, attempts) = (task.state.status(), task.state.attempts());
-                    matches!(status, TaskStatus::Failed | TaskStatus::Canceled) && attempts > 0
+            let ended = last.filter(|task| !task.state.status().is_open() && task.state.attempts() > 0);
+            let offer = |task: &Task| {
+                let firmware = tables.firmwares.get(&tables.jobs.get(&task.key.job)?.job.firmware)?;
+                let succeeded = task.state.status() == TaskStatus::Succeeded;
+                Some(EndedOffer {
+                    device: task.key.device,
+                    module: task.module.clone(),
+                    version: firmware.new.dest_version.clone(),
+                    succeeded_at: succeeded.then_some(task.modified_at),
                 })
-                .cloned()
-                .collect();
-            ended.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-            Ok(ended)
+            };
+            Ok(ended.filter_map(offer).collect())
         })
     }
 

@@ -70,6 +70,7 @@ const STATEMENTS: &[&str] = &[
     tasks::CANCEL,
     tasks::DUE,
     tasks::ENDED,
+    tasks::ENDED_OFFERS,
     tasks::LOCK_OPEN,
     tasks::LOOKED,
     tasks::MOVE,

@@ -23,13 +23,15 @@ pub(crate) const OPEN: &str = task!(
      cross join lateral (select * from task where device_id = d.device and open offset 0) t"
 );
 
-/// Rides on the primary key of `task`. $2: how many of a device's tasks to look at.
-pub(crate) const ENDED_OFFERS: &str = task!(
-    "",
-    "from unnest($1::bigint[]) d (device)
-     cross join lateral (select * from task where device_id = d.device order by job_no desc limit $2) t
-     where t.status in (5, 6) and t.attempts > 0"
-);
+/// Rides on the primary keys of `task`, `job` and `firmware`. $2: how many of a device's tasks to look at.
+pub(crate) const ENDED_OFFERS: &str = "
+    select t.device_id, t.module, f.dest_version, case when t.status = 4 then t.modified_at end as succeeded_at
+      from unnest($1::bigint[]) d (device)
+     cross join lateral (select device_id, job_no, module, status, attempts, modified_at from task
+                          where device_id = d.device order by job_no desc limit $2) t
+     cross join lateral (select firmware_no from job where no = t.job_no offset 0) j
+     cross join lateral (select dest_version from firmware where no = j.firmware_no offset 0) f
+     where t.status in (4, 5, 6) and t.attempts > 0";
 
 /// Rides on `task_place (id)`.
 pub(crate) const BY_ID: &str = task!(
