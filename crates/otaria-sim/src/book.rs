@@ -10,7 +10,7 @@ use std::time::Duration;
 use otaria_core::ids::{DeviceId, FirmwareNo, JobId, JobNo};
 use otaria_core::job::JobStatus;
 use otaria_core::shard::Shard;
-use otaria_core::task::{CancelCause, Report, TaskKey, TaskStatus};
+use otaria_core::task::{CancelCause, Report, Said, TaskKey, TaskStatus};
 use otaria_core::time::Timestamp;
 use otaria_core::witness::Invariant;
 use otaria_ports::pusher::Settled;
@@ -49,6 +49,8 @@ pub(crate) struct Spec {
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) row: Row,
+    /// When the device had what it was to have.
+    pub(crate) arrived_at: Option<Timestamp>,
     /// The version that it had when the task was made.
     pub(crate) source: Option<String>,
     /// The cancellation that meant it.
@@ -189,6 +191,22 @@ impl Book {
         ended.map(|(noted, _)| noted.spec.promise.dest.clone()).collect()
     }
 
+    /// What a device had before it said this, as far as a job cares: what it had when its task was made, or what
+    /// another job has brought it since the job was asked for.
+    pub(crate) fn had(&self, job: JobNo, device: DeviceId, said: &Said) -> Option<String> {
+        let noted = self.jobs.get(&job)?;
+        let since = noted.created_at - Duration::from_secs(2);
+        let brought = self.jobs.values().filter(|other| {
+            other.rows.get(&device).and_then(|kept| kept.arrived_at).is_some_and(|at| at >= since)
+        });
+        let mut brought = brought.map(|other| other.spec.promise.dest.clone());
+        let news = match said {
+            Said::Version(version) => brought.find(|dest| dest == version.as_str()),
+            Said::Progress { .. } | Said::Refused { .. } => None,
+        };
+        news.or_else(|| noted.rows.get(&device)?.source.clone())
+    }
+
     /// The open rows of a device beside one job.
     pub(crate) fn open_beside(&self, job: JobNo, device: DeviceId) -> Vec<JobNo> {
         let others = self.jobs.iter().filter(|(no, _)| **no != job);
@@ -222,7 +240,7 @@ impl Book {
         }
         let row = if is_busy { Row::busy() } else { Row::new(need_confirm) };
         let Some(noted) = self.jobs.get_mut(&job) else { return };
-        let kept = Kept { row, source, doomed: None, claimed: BTreeMap::new() };
+        let kept = Kept { row, arrived_at: None, source, doomed: None, claimed: BTreeMap::new() };
         noted.rows.insert(device, kept);
         self.dirty.insert(job);
     }

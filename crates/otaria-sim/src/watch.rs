@@ -239,22 +239,26 @@ impl Book {
             let last = change.report.map_or((0, 0), |order| (order.session, order.n));
             let canceling = self.jobs.get(&change.key.job).map_or(0, |noted| noted.canceling);
             let missed = self.missed(change.key.device);
-            let Some((kept, promise)) = self.kept(&change.key) else { continue };
             let mut words: Vec<_> =
                 reports.iter().filter(|report| report.device == change.key.device).collect();
             words.sort_by_key(|report| report.order);
+            words.retain(|word| (word.order.session, word.order.n) <= last);
+            let had: Vec<Option<String>> =
+                words.iter().map(|word| self.had(change.key.job, word.device, &word.said)).collect();
+            let Some((kept, promise)) = self.kept(&change.key) else { continue };
             let told = matches!(kept.row.notice, Notice::Told(_));
-            for word in words {
+            for (word, had) in words.into_iter().zip(had) {
                 let order = (word.order.session, word.order.n);
-                if order <= last {
-                    let elsewhere = word.told.is_some_and(|job| job != change.key.job);
-                    let before = (kept.source.as_deref(), &missed, elsewhere);
-                    kept.row.hear(order, (&word.said, word.at), before, &promise, now);
-                }
+                let elsewhere = word.told.is_some_and(|job| job != change.key.job);
+                let before = (had.as_deref(), &missed, elsewhere);
+                kept.row.hear(order, (&word.said, word.at), before, &promise, now);
             }
             // A report that takes a task out of what was being cancelled takes it out for good.
             if kept.row.is_open() && canceling & (1 << kept.row.status.code()) == 0 {
                 kept.doomed = None;
+            }
+            if kept.row.status == TaskStatus::Succeeded {
+                kept.arrived_at = Some(now);
             }
             let in_doubt = told && matches!(kept.row.notice, Notice::Out(_));
             let (status, device) = (kept.row.status, change.key.device);
@@ -300,7 +304,8 @@ impl Book {
             for (no, noted, kept) in
                 open.filter(|(_, noted, kept)| kept.row.is_open() && was_there(noted, kept))
             {
-                let before = (kept.source.as_deref(), &missed, word.told.is_some_and(|job| job != *no));
+                let had = self.had(*no, word.device, &word.said);
+                let before = (had.as_deref(), &missed, word.told.is_some_and(|job| job != *no));
                 let order = (word.order.session, word.order.n);
                 let mut row = kept.row.clone();
                 row.hear(order, (&word.said, word.at), before, &noted.spec.promise, now);

@@ -148,7 +148,7 @@ pub struct TaskPage {
 /// Tasks of a device that [`Tasks::ended_offers`] looks at.
 pub const LAST_TASKS: usize = 16;
 
-/// What a device was offered by a task that has ended.
+/// The version of a task that has ended.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EndedOffer {
     /// The device.
@@ -169,8 +169,8 @@ pub trait Tasks: Send + Sync {
     async fn open_tasks(&self, devices: &[DeviceId]) -> Result<Vec<Task>, StoreError>;
 
     /// What devices may still be at, or have arrived at: of the last [`LAST_TASKS`] tasks of each, by the number of
-    /// the job, what those offered that were offered and have ended; in no order. At most [`super::BATCH_MAX`]
-    /// devices.
+    /// the job, the versions of those that succeeded, or that were offered and ended otherwise; in no order. At most
+    /// [`super::BATCH_MAX`] devices.
     async fn ended_offers(&self, devices: &[DeviceId]) -> Result<Vec<EndedOffer>, StoreError>;
 
     /// Tasks by key; those that exist, sorted by key.

@@ -29,7 +29,7 @@ pub(crate) const ENDED_OFFERS: &str = "
      cross join firmware f on f.no = j.firmware_no
      where t.id in (select id from task indexed by task_device
                      where device_id = a.value order by id >> 32 desc limit $2)
-       and t.status in (4, 5, 6) and t.attempts > 0";
+       and (t.status = 4 or (t.status in (5, 6) and t.attempts > 0))";
 
 /// Rides on the primary key of `task`.
 pub(crate) const BY_ID: &str =

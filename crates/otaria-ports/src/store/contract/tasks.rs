@@ -167,24 +167,31 @@ pub async fn open_tasks_forget_ended_ones(store: &dyn Store) {
     assert_eq!(store.open_tasks(&[]).await.unwrap(), []);
 }
 
-/// What was offered and has ended is found by device: not what is open, what was never offered, nor what lies behind
-/// the device's last tasks.
+/// What succeeded, and what was offered and has ended, is found by device: not what is open, what ended and was never
+/// offered, nor what lies behind the device's last tasks.
 pub async fn ended_offers_are_found_by_device(store: &dyn Store) {
     let world = World::new(store).await;
-    let devices = world.devices(0..8).await;
+    let devices = world.devices(0..9).await;
     let job = world.job("job1", &devices).await;
     for (device, status) in devices.iter().zip(TaskStatus::ALL) {
         world.put_status(&job, *device, status, at(1)).await;
     }
     let busy = TaskState::Failed { attempts: 0, cause: FailureCause::Busy };
-    world.put(&world.task(&job, devices[7]).await, busy, at(1)).await;
+    for (device, state) in [(devices[7], busy), (devices[8], TaskState::Succeeded { attempts: 0 })] {
+        world.put(&world.task(&job, device).await, state, at(2)).await;
+    }
 
     let offer = |device: DeviceId, succeeded_at| {
         let (module, version) = (world.firmware.new.module.clone(), world.firmware.new.dest_version.clone());
         EndedOffer { device, module, version, succeeded_at }
     };
     // In the order of `ALL`: the last three are ends.
-    let mut expected = vec![offer(devices[4], Some(at(1))), offer(devices[5], None), offer(devices[6], None)];
+    let mut expected = vec![
+        offer(devices[4], Some(at(1))),
+        offer(devices[5], None),
+        offer(devices[6], None),
+        offer(devices[8], Some(at(2))),
+    ];
     expected.sort_unstable();
     let found = |devices: Vec<DeviceId>| async move {
         let mut found = store.ended_offers(&devices).await.unwrap();

@@ -4,7 +4,7 @@ use std::ops::Bound;
 use async_trait::async_trait;
 use otaria_core::ids::{DeviceId, FirmwareNo, JobNo, TaskId};
 use otaria_core::shard::Shard;
-use otaria_core::task::{CancelCause, TaskKey, TaskStatus};
+use otaria_core::task::{CancelCause, TaskKey, TaskState, TaskStatus};
 use otaria_core::time::Timestamp;
 
 use super::MemoryStore;
@@ -31,7 +31,14 @@ impl Tasks for MemoryStore {
         self.transact("reading ended offers", |tables| {
             let devices: BTreeSet<&DeviceId> = devices.iter().collect();
             let last = devices.into_iter().flat_map(|device| tables.tasks.last_of(*device));
-            let ended = last.filter(|task| !task.state.status().is_open() && task.state.attempts() > 0);
+            let ended = last.filter(|task| match task.state {
+                TaskState::Succeeded { .. } => true,
+                TaskState::Failed { attempts, .. } | TaskState::Canceled { attempts, .. } => attempts > 0,
+                TaskState::Confirm
+                | TaskState::Queued
+                | TaskState::Notified { .. }
+                | TaskState::InProgress { .. } => false,
+            });
             let offer = |task: &Task| {
                 let firmware = tables.firmwares.get(&tables.jobs.get(&task.key.job)?.job.firmware)?;
                 let succeeded = task.state.status() == TaskStatus::Succeeded;

@@ -31,7 +31,7 @@ pub(crate) const ENDED_OFFERS: &str = "
                           where device_id = d.device order by job_no desc limit $2) t
      cross join lateral (select firmware_no from job where no = t.job_no offset 0) j
      cross join lateral (select dest_version from firmware where no = j.firmware_no offset 0) f
-     where t.status in (4, 5, 6) and t.attempts > 0";
+     where t.status = 4 or (t.status in (5, 6) and t.attempts > 0)";
 
 /// Rides on `task_place (id)`.
 pub(crate) const BY_ID: &str = task!(
