@@ -24,7 +24,7 @@ use otaria_core::time::Timestamp;
 use otaria_ports::bus::Signal;
 use otaria_ports::pace::{Grant, PaceWish};
 use otaria_ports::presence::PresenceChange;
-use otaria_ports::store::{BATCH_MAX, Task};
+use otaria_ports::store::{BATCH_MAX, OwnedShards, Task};
 
 use self::claims::Claim;
 use self::online::Online;
@@ -223,12 +223,13 @@ impl Dispatcher {
         for (device, jobs) in open {
             self.online.looked_at(device, &jobs);
         }
-        let order = if owned.shards.epochs.len() == SHARDS { Order::List } else { Order::Spread };
+        let Ownership { shards: OwnedShards { member, epochs }, .. } = owned;
+        let order = if epochs.len() == SHARDS { Order::List } else { Order::Spread(*member) };
         for task in tasks {
             let (device, job, status) = (task.key.device, task.key.job, task.state.status());
             let pushable =
                 facts.get(&job).is_some_and(|facts| may_push(facts, status) && pushes_left(facts, &task));
-            if pushable && owned.shards.epochs.contains_key(&device.shard()) {
+            if pushable && epochs.contains_key(&device.shard()) {
                 let is_told = self.online.is_told(device, job);
                 let ready = self.ready.entry(job).or_insert_with(|| Ready::new(order));
                 if let Some(at) = ready.add(task, is_told, now) {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use otaria_core::ids::DeviceId;
 use otaria_core::task::Want;
 use otaria_core::time::Timestamp;
-use otaria_ports::store::Task;
+use otaria_ports::store::{Member, Task};
 
 /// In which order tasks of one kind go out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,19 +17,33 @@ pub(super) enum Order {
     /// That of the list: neighbours in the store are claimed together.
     #[default]
     List,
-    /// Spread evenly over the list. A list is sorted by shard, so where several share the shards, one that takes
-    /// over another's begins with them at once instead of finishing its own first.
-    Spread,
+    /// Spread over the list, and by each member in another way. A list is sorted by shard, so its order would keep
+    /// the devices of a shard that changed hands waiting until the new owner is through with its own; and an order
+    /// that all share, until it is as far as the old owner was, who may have had more of the tokens.
+    Spread(Member),
 }
 
 impl Order {
-    /// Where a task stands. No two places of a job come to the same: the factor is odd.
-    const fn place(self, seq: u32) -> u32 {
+    /// Where a task stands. No two of a job come to the same place: each step can be undone.
+    fn place(self, seq: u32) -> u32 {
         match self {
             Self::List => seq,
-            Self::Spread => seq.wrapping_mul(0x9e37_79b1),
+            Self::Spread(member) => {
+                // Members beyond 2^32 begin anew, which does no harm.
+                let member = u32::try_from(member.0.rem_euclid(1 << 32)).unwrap_or_default();
+                scatter(seq ^ scatter(member))
+            }
         }
     }
+}
+
+/// Sends neighbours far apart: the last steps of MurmurHash3.
+const fn scatter(mut n: u32) -> u32 {
+    n ^= n >> 16;
+    n = n.wrapping_mul(0x85eb_ca6b);
+    n ^= n >> 13;
+    n = n.wrapping_mul(0xc2b2_ae35);
+    n ^ (n >> 16)
 }
 
 /// See the module. Keyed by the task's place in the order, so that a task is in here once.
@@ -155,21 +169,48 @@ mod tests {
         assert_eq!(taken.len(), 300);
     }
 
-    #[test]
-    fn spread_tasks_come_from_all_over_the_list_and_each_once() {
-        let mut ready = Ready::new(Order::Spread);
-        for seq in 1..=4_000 {
+    fn spread(member: i64, seqs: impl IntoIterator<Item = u32>) -> Ready {
+        let mut ready = Ready::new(Order::Spread(Member(member)));
+        for seq in seqs {
             ready.add(task(seq, TaskState::Queued), false, at(0));
         }
-        let taken: Vec<u32> = std::iter::from_fn(|| ready.next()).map(|task| task.key.seq).collect();
-        for tenth in 0..10 {
-            let from = tenth * 400;
-            let early = taken[..200].iter().filter(|seq| (from + 1..=from + 400).contains(*seq)).count();
-            assert!((15..=25).contains(&early), "{early} of the first 200 are from the {tenth}th tenth");
+        ready
+    }
+
+    fn take(ready: &mut Ready, most: usize) -> Vec<u32> {
+        std::iter::from_fn(|| ready.next()).take(most).map(|task| task.key.seq).collect()
+    }
+
+    #[test]
+    fn spread_tasks_come_from_all_over_the_list_and_each_once() {
+        for member in [1, 2, 3, 255, i64::from(u32::MAX), i64::MAX, i64::MIN] {
+            let mut taken = take(&mut spread(member, 1..=4_000), 4_000);
+            for tenth in 0..10 {
+                let from = tenth * 400;
+                let early = taken[..400].iter().filter(|seq| (from + 1..=from + 400).contains(*seq)).count();
+                assert!((20..=64).contains(&early), "{early} of the first 400 are from the {tenth}th tenth");
+            }
+            taken.sort_unstable();
+            assert!(taken.into_iter().eq(1..=4_000));
         }
-        let mut all = taken;
-        all.sort_unstable();
-        assert!(all.into_iter().eq(1..=4_000));
+    }
+
+    #[test]
+    fn who_takes_over_another_s_tasks_begins_with_them_at_once() {
+        for (dead, heir) in [(1, 2), (2, 3), (3, 1), (1, 4), (7, 8)] {
+            let mut before = spread(dead, 1..=800);
+            let mut after = spread(heir, 801..=2_400);
+            // However much further than its heir a dispatcher was.
+            take(&mut before, 400);
+            take(&mut after, 320);
+            while let Some(task) = before.next() {
+                after.add(task, false, at(10));
+            }
+            let next = take(&mut after, 60);
+            let taken_over = next.iter().filter(|seq| **seq <= 800).count();
+            assert!(taken_over >= 30, "{taken_over} of the next 60 were taken over");
+            assert!(next[..5].iter().any(|seq| *seq <= 800), "{next:?}");
+        }
     }
 
     #[test]
