@@ -37,6 +37,8 @@ pub enum Invariant {
     Timeout,
     /// I9: counters = tasks.
     Counters,
+    /// I10: a task that is replaced was not in progress, and its successor's job may replace it.
+    Replaced,
     /// I11: a part is as large as asked for.
     Part,
     /// I12: a client token stands for one body.
@@ -51,13 +53,21 @@ pub enum Invariant {
     Dynamic,
     /// I17: a notice goes to the device it is for.
     Own,
+    /// I18: a clock that ran out is dealt with.
+    Clocks,
+    /// I19: a task that may be pushed to a device that is online is looked at.
+    Delivery,
+    /// I20: a shard that nobody owns is taken over while somebody is there.
+    TakeOver,
+    /// I21: a job that wants something gets its turn.
+    Turn,
     /// I22: COMPLETED only when the expansion is complete and no task is open.
     Completed,
 }
 
 impl Invariant {
     /// All that are watched.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 22] = [
         Self::Pace,
         Self::OneOpenTask,
         Self::Ended,
@@ -67,6 +77,7 @@ impl Invariant {
         Self::Attempts,
         Self::Timeout,
         Self::Counters,
+        Self::Replaced,
         Self::Part,
         Self::Token,
         Self::Epoch,
@@ -74,6 +85,10 @@ impl Invariant {
         Self::Consent,
         Self::Dynamic,
         Self::Own,
+        Self::Clocks,
+        Self::Delivery,
+        Self::TakeOver,
+        Self::Turn,
         Self::Completed,
     ];
 
@@ -90,6 +105,7 @@ impl Invariant {
             Self::Attempts => "I7",
             Self::Timeout => "I8",
             Self::Counters => "I9",
+            Self::Replaced => "I10",
             Self::Part => "I11",
             Self::Token => "I12",
             Self::Epoch => "I13",
@@ -97,6 +113,10 @@ impl Invariant {
             Self::Consent => "I15",
             Self::Dynamic => "I16",
             Self::Own => "I17",
+            Self::Clocks => "I18",
+            Self::Delivery => "I19",
+            Self::TakeOver => "I20",
+            Self::Turn => "I21",
             Self::Completed => "I22",
         }
     }
