@@ -10,7 +10,7 @@
 mod task;
 mod writes;
 
-pub use task::{moved, pushed, told};
+pub use task::{moved, pushed, stands, told};
 pub use writes::{Terms, Writes};
 
 /// The counter of broken invariants, by the label `invariant`. Must stay 0.

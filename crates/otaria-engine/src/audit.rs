@@ -11,11 +11,12 @@ use otaria_core::ids::{DeviceId, FirmwareNo, JobNo};
 use otaria_core::job::{JobKind, JobStatus, Target};
 use otaria_core::task::TaskKey;
 use otaria_core::time::Timestamp;
-use otaria_core::witness::{Broken, Invariant};
+use otaria_core::witness::{Broken, Invariant, stands};
 use otaria_ports::store::{BATCH_MAX, Job, SourceKind, Store, StoreError, Task, TaskCounts, TaskFilter};
 
 use crate::book::{JobBook, JobFacts};
 use crate::error::CommandError;
+use crate::ownership::Ownership;
 use crate::shell::Shell;
 use crate::witness;
 
@@ -25,14 +26,21 @@ const ENDED_WITHIN: Duration = Duration::from_secs(2 * 3_600);
 const ENDED_MAX: usize = 1_000;
 /// Tasks of a job in one audit; of a larger job another piece each hour.
 const TASKS_MAX: u64 = 100_000;
+/// Open tasks so long after a job's finish were forgotten.
+const UNFINISHED_FOR: Duration = Duration::from_secs(3_600);
 const HOUR_MILLIS: i64 = 3_600_000;
 
 /// Something that was found, of one task or of the job as a whole.
 type Finding = (Option<TaskKey>, Broken);
 
 /// Looks at the jobs that are unfinished or ended lately. Jobs are kept for `kept` after their end.
-pub(crate) async fn run(shell: &Shell, kept: Duration, now: Timestamp) -> Result<(), CommandError> {
-    let store = &*shell.deps.store;
+pub(crate) async fn run(
+    shell: &Shell,
+    kept: Duration,
+    owned: &Ownership,
+    now: Timestamp,
+) -> Result<(), CommandError> {
+    let (store, watch) = (&*shell.deps.store, Watch::of(owned, now));
     let unfinished = store.unfinished_jobs().await?;
     for (job, broken) in strategies(&unfinished) {
         witness::of_job(job, &broken);
@@ -42,7 +50,7 @@ pub(crate) async fn run(shell: &Shell, kept: Duration, now: Timestamp) -> Result
     let ended = store.ended_jobs(since, ENDED_MAX).await?;
     let jobs: BTreeMap<JobNo, Job> = unfinished.into_iter().chain(ended).map(|job| (job.no, job)).collect();
     for job in jobs.into_values() {
-        for (key, broken) in look_at(store, &shell.book, &job, now).await? {
+        for (key, broken) in look_at(store, &shell.book, &job, watch).await? {
             match key {
                 Some(key) => witness::of_task(&key, &broken),
                 None => witness::of_job(job.no, &broken),
@@ -50,6 +58,21 @@ pub(crate) async fn run(shell: &Shell, kept: Duration, now: Timestamp) -> Result
         }
     }
     Ok(())
+}
+
+/// When a look is taken, and since when somebody has been there to deal with what runs out.
+#[derive(Clone, Copy)]
+struct Watch {
+    since: Timestamp,
+    now: Timestamp,
+}
+
+impl Watch {
+    /// While this process is a member, shards that nobody owns come to it. A membership that has run out says
+    /// nothing: the process stood still, and so may have all.
+    fn of(owned: &Ownership, now: Timestamp) -> Self {
+        Self { since: if now < owned.until { owned.since } else { now }, now }
+    }
 }
 
 /// I16: of the jobs that are unfinished at one moment, at most one of a firmware takes devices.
@@ -71,7 +94,7 @@ async fn look_at(
     store: &dyn Store,
     book: &JobBook,
     job: &Job,
-    now: Timestamp,
+    watch: Watch,
 ) -> Result<Vec<Finding>, StoreError> {
     let mut found: Vec<Finding> = expansion(job).into_iter().map(|broken| (None, broken)).collect();
     for (status, kept, counted) in store.audit_counts(job.no).await? {
@@ -79,13 +102,14 @@ async fn look_at(
         found.push((None, Broken::new(Invariant::Counters, seen)));
     }
     let counts = store.task_counts(job.no).await?;
-    let doubts = against_counts(job, &counts);
+    let mut doubts = against_counts(job, &counts);
+    doubts.extend(beyond_finish(job, &counts, watch));
     // What moved meanwhile is looked at the next time.
     if !doubts.is_empty() && store.jobs_by_no(&[job.no]).await?.first() == Some(job) {
         found.extend(doubts.into_iter().map(|broken| (None, broken)));
     }
     if let Some(facts) = book.one(store, job.no).await? {
-        found.extend(tasks(store, book, &facts, counts.total(), now).await?);
+        found.extend(tasks(store, book, &facts, counts.total(), watch).await?);
     }
     Ok(found)
 }
@@ -134,23 +158,33 @@ fn against_counts(job: &Job, counts: &TaskCounts) -> Vec<Broken> {
     found
 }
 
+/// I18: at its finish everything open of a job is cancelled, a million in seconds.
+fn beyond_finish(job: &Job, counts: &TaskCounts, watch: Watch) -> Option<Broken> {
+    let over = watch.now.since(job.new.schedule.finish?.max(watch.since));
+    (over >= UNFINISHED_FOR && counts.open() > 0).then(|| {
+        let seen = format!("{} open tasks {} s after the finish", counts.open(), over.as_secs());
+        Broken::new(Invariant::Clocks, seen)
+    })
+}
+
 /// Looks at a piece of a job's tasks: another one each hour, until all had their turn.
 async fn tasks(
     store: &dyn Store,
     book: &JobBook,
     facts: &JobFacts,
     total: u64,
-    now: Timestamp,
+    watch: Watch,
 ) -> Result<Vec<Finding>, StoreError> {
     let pieces = total.div_ceil(TASKS_MAX).max(1);
-    let hour = u64::try_from(now.millis().div_euclid(HOUR_MILLIS)).unwrap_or(0);
+    let hour = u64::try_from(watch.now.millis().div_euclid(HOUR_MILLIS)).unwrap_or(0);
     let start = u32::try_from(hour % pieces * TASKS_MAX).unwrap_or(0);
     let mut found = Vec::new();
     let mut after = Some(start);
     while let Some(from) = after.filter(|from| u64::from(from - start) < TASKS_MAX) {
         let page = store.list_tasks(facts.job.no, &TaskFilter::default(), from, BATCH_MAX).await?;
         for task in page.tasks.iter().map(|view| &view.task) {
-            found.extend(one(task, facts).map(|broken| (Some(task.key.clone()), broken)));
+            let broken = one(task, facts).or_else(|| stands(&task.state, watch.since, watch.now));
+            found.extend(broken.map(|broken| (Some(task.key.clone()), broken)));
         }
         let open = page.tasks.iter().filter(|view| view.task.state.status().is_open());
         let devices: Vec<DeviceId> = open.map(|view| view.task.key.device).collect();

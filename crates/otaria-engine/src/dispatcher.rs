@@ -10,6 +10,7 @@
 mod claims;
 mod online;
 mod ready;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,11 +30,12 @@ use otaria_ports::store::{BATCH_MAX, OwnedShards, Task};
 use self::claims::Claim;
 use self::online::Online;
 use self::ready::{Order, Ready};
-use crate::Wake;
+use self::turns::Turns;
 use crate::book::JobFacts;
 use crate::error::CommandError;
 use crate::ownership::Ownership;
 use crate::shell::Shell;
+use crate::{Wake, witness};
 
 /// Presence changes taken in one tick.
 const CHANGES_MAX: usize = 10_000;
@@ -63,6 +65,7 @@ pub struct Dispatcher {
     /// When jobs took tokens last.
     paced: BTreeMap<JobNo, Timestamp>,
     turn: u64,
+    turns: Turns,
     sweep_at: Timestamp,
 }
 
@@ -79,6 +82,7 @@ impl Dispatcher {
             ready: BTreeMap::new(),
             paced: BTreeMap::new(),
             turn: 0,
+            turns: Turns::default(),
             sweep_at: now + SWEEP_PERIOD,
         }
     }
@@ -245,6 +249,9 @@ impl Dispatcher {
         let (wants, facts, mut wake) = self.wants(now).await?;
         self.turn = self.turn.wrapping_add(1);
         let shares = share(BATCH_MAX, &wants, self.turn);
+        for (job, broken) in self.turns.look(&wants, &shares, now) {
+            witness::of_job(job, &broken);
+        }
         let mut wishes: Vec<PaceWish> = Vec::new();
         for (want, share) in wants.iter().zip(&shares) {
             match share {

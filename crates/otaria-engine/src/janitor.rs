@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otaria_core::time::Timestamp;
-use otaria_ports::store::Member;
 
 use crate::audit;
 use crate::error::CommandError;
+use crate::ownership::Ownership;
 use crate::shell::Shell;
 
 /// How long things are kept.
@@ -92,13 +92,13 @@ impl Work {
 pub async fn run(
     shell: &Arc<Shell>,
     work: Work,
-    member: Member,
+    owned: &Ownership,
     keep: Retention,
     now: Timestamp,
 ) -> Result<bool, CommandError> {
     let store = &shell.deps.store;
     // A little less than the period, so that a timer that is early by a moment does not skip a run.
-    if !store.begin_run(work.as_str(), member, now, work.period().mul_f32(0.9)).await? {
+    if !store.begin_run(work.as_str(), owned.shards.member, now, work.period().mul_f32(0.9)).await? {
         return Ok(false);
     }
     match work {
@@ -108,7 +108,7 @@ pub async fn run(
             }
         }
         Work::PurgeJobs => while store.purge_jobs(now - keep.jobs, STEP).await? > 0 {},
-        Work::AuditCounters => audit::run(shell, keep.jobs, now).await?,
+        Work::AuditCounters => audit::run(shell, keep.jobs, owned, now).await?,
         Work::PurgeGone => {
             while store.purge_gone(now - GONE_FOR, STEP).await? > 0 {}
             while store.purge_applies(now - APPLIES_FOR, BATCHES_STEP).await? > 0 {}

@@ -7,6 +7,8 @@
 //! Shards also say who carries a job's expansion and closing: the owner of the shard of its number. Two that both
 //! believe to be it do no harm, since each step is written by compare-and-set.
 
+mod orphans;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,9 +19,10 @@ use otaria_core::shard::{SHARDS, Shard};
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{Member, OwnedShards};
 
-use crate::Wake;
+use self::orphans::Orphans;
 use crate::error::CommandError;
 use crate::shell::Shell;
+use crate::{Wake, witness};
 
 /// Between two renewals, at most; and this part of the lease.
 const RENEWAL: Duration = Duration::from_secs(1);
@@ -37,6 +40,8 @@ const MARGIN: Duration = Duration::from_millis(100);
 pub struct Ownership {
     /// The member and its shards with their epochs.
     pub shards: OwnedShards,
+    /// Member without interruption since then.
+    pub since: Timestamp,
     /// Nothing claimed under these leases may be written from then on.
     pub until: Timestamp,
 }
@@ -60,6 +65,7 @@ pub struct Owner {
     owned: Ownership,
     /// Not worked on any more since then; released when nothing of theirs is under way.
     leaving: BTreeMap<Shard, Timestamp>,
+    orphans: Orphans,
 }
 
 impl Owner {
@@ -83,8 +89,9 @@ impl Owner {
             }
         }
         let shards = OwnedShards { member, epochs: BTreeMap::new() };
-        let owned = Ownership { shards, until: now + ttl - MARGIN };
-        let mut owner = Self { shell, ttl, alone, owned, leaving: BTreeMap::new() };
+        let owned = Ownership { shards, since: now, until: now + ttl - MARGIN };
+        let orphans = Orphans::new(ttl);
+        let mut owner = Self { shell, ttl, alone, owned, leaving: BTreeMap::new(), orphans };
         owner.share_out(now).await?;
         Ok(owner)
     }
@@ -100,9 +107,10 @@ impl Owner {
         } else {
             tracing::warn!(member = self.owned.shards.member.0, "membership ran out; joining anew");
             let member = store.join(now, self.ttl).await?;
-            self.owned.shards = OwnedShards { member, epochs: BTreeMap::new() };
-            self.owned.until = now + self.ttl - MARGIN;
+            let shards = OwnedShards { member, epochs: BTreeMap::new() };
+            self.owned = Ownership { shards, since: now, until: now + self.ttl - MARGIN };
             self.leaving.clear();
+            self.orphans = Orphans::new(self.ttl);
         }
         self.share_out(now).await?;
         Ok(Wake::At(now + RENEWAL.min(self.ttl / RENEWALS)))
@@ -151,6 +159,10 @@ impl Owner {
             store.take_shards(member, &wanted, now).await?;
             store.shard_leases(now).await?
         };
+        let left = leases.iter().filter(|lease| lease.alive).map(|lease| lease.shard).collect();
+        for (shard, broken) in self.orphans.look(&left, now) {
+            witness::of_shard(shard, &broken);
+        }
         // Read back: the answer to an earlier call may have been lost, and what is ours is not taken twice.
         for lease in leases {
             let ours = lease.member == member && !self.leaving.contains_key(&lease.shard);

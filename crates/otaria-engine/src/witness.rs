@@ -5,6 +5,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use otaria_core::ids::JobNo;
+use otaria_core::shard::Shard;
 use otaria_core::task::{Ignored, TaskEvent, TaskKey, TaskState};
 use otaria_core::time::Timestamp;
 use otaria_core::witness::{Broken, COUNTER, Invariant, Told, moved};
@@ -69,6 +70,18 @@ pub(crate) fn of_job(job: JobNo, broken: &Broken) {
             invariant = broken.invariant.as_str(),
             seen = broken.seen,
             job = job.0,
+            "an invariant is broken"
+        );
+    }
+}
+
+/// A shard breaks an invariant.
+pub(crate) fn of_shard(shard: Shard, broken: &Broken) {
+    if counted(broken) {
+        tracing::error!(
+            invariant = broken.invariant.as_str(),
+            seen = broken.seen,
+            shard = shard.0,
             "an invariant is broken"
         );
     }

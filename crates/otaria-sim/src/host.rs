@@ -22,7 +22,6 @@ use otaria_engine::ownership::{Owner, Ownership};
 use otaria_engine::{Commands, Shell, Wake, overdue};
 use otaria_history::writer::History;
 use otaria_ports::bell::Bell;
-use otaria_ports::store::Member;
 use otaria_ports::store::memory::Fault;
 
 use crate::book::Stimulus;
@@ -61,7 +60,7 @@ enum Actor {
     Overdue,
     Expander(Box<Expander>),
     Closer(Box<Closer>),
-    Janitor(Member),
+    Janitor,
 }
 
 type Turn = Pin<Box<dyn Future<Output = (Actor, Result<Wake, CommandError>)> + Send>>;
@@ -183,14 +182,14 @@ impl Host {
 }
 
 /// The loops of a dispatcher that has just joined.
-pub(crate) fn slots(owner: Owner, shell: &Arc<Shell>, member: Member, now: Timestamp) -> Vec<Slot> {
+pub(crate) fn slots(owner: Owner, shell: &Arc<Shell>, now: Timestamp) -> Vec<Slot> {
     let actors = [
         Actor::Owner(Box::new(owner)),
         Actor::Dispatcher(Box::new(Dispatcher::new(Arc::clone(shell), now))),
         Actor::Overdue,
         Actor::Expander(Box::new(Expander::new(Arc::clone(shell)))),
         Actor::Closer(Box::new(Closer::new(Arc::clone(shell)))),
-        Actor::Janitor(member),
+        Actor::Janitor,
     ];
     actors.into_iter().map(|actor| Slot { actor: Some(actor), running: None, due: now, spins: 0 }).collect()
 }
@@ -207,12 +206,12 @@ async fn turn(
         Actor::Overdue => overdue::tick(&shell, now, &owned).await,
         Actor::Expander(expander) => expander.tick(now, &owned).await,
         Actor::Closer(closer) => closer.tick(now, &owned).await,
-        Actor::Janitor(member) => {
+        Actor::Janitor => {
             let day = Duration::from_secs(86_400);
             let keep = Retention { uploads: day, jobs: 30 * day };
             let mut ran = Ok(true);
             for work in [Work::PokeJobs, Work::AuditCounters] {
-                ran = janitor::run(&shell, work, *member, keep, now).await;
+                ran = janitor::run(&shell, work, &owned, keep, now).await;
                 if ran.is_err() {
                     break;
                 }

@@ -253,15 +253,18 @@ impl World {
             limits: Limits::default(),
         });
         self.medium.lock().alive.insert(no, (life.number, kind == Kind::Gateway));
-        let nothing =
-            Ownership { shards: OwnedShards { member: Member(0), epochs: BTreeMap::new() }, until: now };
+        let nothing = Ownership {
+            shards: OwnedShards { member: Member(0), epochs: BTreeMap::new() },
+            since: now,
+            until: now,
+        };
         let (mut loops, mut owned) = (Vec::new(), nothing);
         if kind == Kind::Dispatcher {
             let member = at_once(shell.deps.store.join(now, LEASE)).expect("joined");
             let owner =
                 at_once(Owner::begin(Arc::clone(&shell), member, LEASE, false, now)).expect("an owner");
             owned = owner.owned().clone();
-            loops = slots(owner, &shell, member, now);
+            loops = slots(owner, &shell, now);
         }
         let listener = Listener::new(Arc::clone(&shell), now);
         self.hosts[no].live = Some(Box::new(Live {

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use super::{Broken, Invariant, Terms};
 use crate::job::{DYNAMIC_PUSHES_MAX, JobKind, JobPolicy};
-use crate::task::{CancelCause, FailureCause, Retry, TaskEvent, TaskPolicy, TaskState, TaskStatus};
+use crate::task::{CancelCause, Delivery, FailureCause, Retry, TaskEvent, TaskPolicy, TaskState, TaskStatus};
 use crate::time::Timestamp;
 
 /// A notice that was written so long after its task ended was not merely on its way: claims are dated at most 2 s
 /// ahead and hold for 0.3 s; the rest is for a database that kept somebody waiting.
 const ENDED_FOR: Duration = Duration::from_secs(60);
+
+/// A clock that ran out so long ago was forgotten: they are looked at twice a second, a thousand at a time.
+const UNSEEN_FOR: Duration = Duration::from_secs(600);
 
 /// What a step of a task from `before` to `after` breaks.
 #[must_use]
@@ -175,6 +178,37 @@ pub fn told(state: &TaskState, modified_at: Timestamp, at: Timestamp) -> Option<
     };
     let seen = format!("written {} s after it was {state:?}", at.since(modified_at).as_secs());
     Some(Broken::new(invariant, seen))
+}
+
+/// What a task breaks that stands like this at `now`, where somebody has been there to look at it since `since`: I18,
+/// a clock of it ran out and nobody dealt with it.
+#[must_use]
+pub fn stands(state: &TaskState, since: Timestamp, now: Timestamp) -> Option<Broken> {
+    let (TaskState::Notified { delivery, retry, .. } | TaskState::InProgress { delivery, retry, .. }) = state
+    else {
+        return None;
+    };
+    let silence = match delivery {
+        Delivery::Claimed { deadline } => Some(*deadline),
+        Delivery::Wanted | Delivery::Written { .. } | Delivery::Fetched => None,
+    };
+    let again = match retry {
+        Retry::At(due) => Some(*due),
+        Retry::None | Retry::Wanted => None,
+    };
+    let end = match state {
+        TaskState::Notified { offer_deadline, .. } => *offer_deadline,
+        TaskState::InProgress { timeout_at, .. } => *timeout_at,
+        TaskState::Confirm
+        | TaskState::Queued
+        | TaskState::Succeeded { .. }
+        | TaskState::Failed { .. }
+        | TaskState::Canceled { .. } => None,
+    };
+    let late = |clock: &Timestamp| now.since((*clock).max(since)) >= UNSEEN_FOR;
+    let clock = [silence, again, end].into_iter().flatten().find(late)?;
+    let seen = format!("a clock ran out {} s ago: {state:?}", now.since(clock).as_secs());
+    Some(Broken::new(Invariant::Clocks, seen))
 }
 
 #[cfg(test)]

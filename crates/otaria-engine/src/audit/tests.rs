@@ -8,7 +8,7 @@ use otaria_core::task::{Attempt, Delivery, Retry, TaskState, TaskStatus};
 use otaria_ports::events::NoEvents;
 use otaria_ports::store::contract::world::{World, at, new_job, state, to};
 use otaria_ports::store::memory::MemoryStore;
-use otaria_ports::store::{JobMove, Jobs, TaskChange, Tasks};
+use otaria_ports::store::{JobMove, Jobs, Member, OwnedShards, TaskChange, Tasks};
 
 use super::*;
 
@@ -21,9 +21,14 @@ fn store() -> MemoryStore {
     MemoryStore::new(Arc::new(NoEvents))
 }
 
+/// Somebody has been there for ever.
+fn watch(now: Timestamp) -> Watch {
+    Watch { since: Timestamp::EPOCH, now }
+}
+
 async fn found(world: &World<'_>, job: &Job) -> Vec<Invariant> {
     let job = world.reread(job).await;
-    let found = look_at(world.store, &JobBook::default(), &job, at(0)).await.unwrap();
+    let found = look_at(world.store, &JobBook::default(), &job, watch(at(0))).await.unwrap();
     found.into_iter().map(|(_, broken)| broken.invariant).collect()
 }
 
@@ -100,7 +105,7 @@ fn what_moved_while_it_was_looked_at_raises_nothing() {
         let job = world.job("job1", &devices).await;
         // It was read as completed, and opened again before its tasks were counted.
         let stale = Job { status: JobStatus::Completed, ended_at: Some(at(1)), ..job };
-        let found = look_at(&store, &JobBook::default(), &stale, at(0)).await.unwrap();
+        let found = look_at(&store, &JobBook::default(), &stale, watch(at(0))).await.unwrap();
         assert_eq!(found, []);
     });
 }
@@ -126,7 +131,7 @@ fn an_attempt_too_many_and_a_notice_nobody_wanted_are_found() {
         assert_eq!(written, [true, true]);
 
         let job = world.reread(&job).await;
-        let found = look_at(&store, &JobBook::default(), &job, at(0)).await.unwrap();
+        let found = look_at(&store, &JobBook::default(), &job, watch(at(0))).await.unwrap();
         let found: Vec<_> = found.into_iter().map(|(key, broken)| (key.unwrap(), broken.invariant)).collect();
         let expected =
             [(tasks[1].key.clone(), Invariant::Attempts), (tasks[2].key.clone(), Invariant::Consent)];
@@ -219,8 +224,51 @@ fn a_large_job_is_looked_at_piece_by_piece() {
         let mut seen = Vec::new();
         for hour in 0..8 {
             let hour = Timestamp::from_millis(hour * HOUR_MILLIS);
-            seen.push(tasks(&store, &book, &facts, TASKS_MAX * 4, hour).await.unwrap().len());
+            seen.push(tasks(&store, &book, &facts, TASKS_MAX * 4, watch(hour)).await.unwrap().len());
         }
         assert_eq!(seen, [1, 0, 0, 0, 1, 0, 0, 0]);
     });
+}
+
+#[test]
+fn clocks_that_ran_out_unseen_are_found_where_somebody_was_there() {
+    let store = store();
+    now(async {
+        let world = World::new(&store).await;
+        let mut asked = new_job(&world.firmware, "job1");
+        asked.new.schedule.finish = Some(at(10_000));
+        let devices = world.devices(0..2).await;
+        let job = world.run(&asked, &devices).await;
+        let attempt = Attempt { number: 1, offered_at: at(0) };
+        let delivery = Delivery::Claimed { deadline: at(5) };
+        let claimed = TaskState::Notified { attempt, delivery, offer_deadline: None, retry: Retry::None };
+        let task = world.task(&job, devices[0]).await;
+        assert_eq!(store.settle(&[to(&task, claimed)], at(0)).await.unwrap(), [true]);
+
+        let job = world.reread(&job).await;
+        let look = async |since, now| {
+            let found = look_at(&store, &JobBook::default(), &job, Watch { since, now }).await.unwrap();
+            found.into_iter().map(|(key, broken)| (key, broken.invariant)).collect::<Vec<_>>()
+        };
+        let task = (Some(task.key.clone()), Invariant::Clocks);
+        assert_eq!(look(at(0), at(604)).await, []);
+        assert_eq!(look(at(0), at(605)).await, [task.clone()]);
+        assert_eq!(look(at(100), at(699)).await, [], "nobody had been there for long");
+        assert_eq!(look(at(100), at(700)).await, [task.clone()]);
+        assert_eq!(look(at(0), at(13_599)).await, [task.clone()]);
+        assert_eq!(
+            look(at(0), at(13_600)).await,
+            [(None, Invariant::Clocks), task.clone()],
+            "an hour after its finish"
+        );
+        assert_eq!(look(at(13_000), at(13_600)).await, [task]);
+    });
+}
+
+#[test]
+fn a_membership_that_ran_out_vouches_for_nothing() {
+    let shards = OwnedShards { member: Member(1), epochs: BTreeMap::new() };
+    let owned = Ownership { shards, since: at(10), until: at(100) };
+    assert_eq!(Watch::of(&owned, at(99)).since, at(10));
+    assert_eq!(Watch::of(&owned, at(100)).since, at(100));
 }

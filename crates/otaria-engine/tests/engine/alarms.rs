@@ -11,8 +11,9 @@ use otaria_core::job::{CancelFlags, JobStatus};
 use otaria_core::witness::COUNTER;
 use otaria_engine::inbox;
 use otaria_engine::janitor::{self, Retention, Work};
+use otaria_engine::ownership::Ownership;
 use otaria_ports::pusher::{Outcome, Settled};
-use otaria_ports::store::{JobMove, Jobs, Leases};
+use otaria_ports::store::{JobMove, Jobs, Leases, OwnedShards};
 
 use crate::fleet::Temper;
 use crate::process::run;
@@ -91,7 +92,9 @@ fn the_audit_counts_what_it_finds() {
     let shell = world.another_shell();
     let member = run(world.store.join(world.now, MINUTE)).unwrap();
     let audit = |world: &World| {
-        assert!(run(janitor::run(&shell, Work::AuditCounters, member, keep, world.now)).unwrap());
+        let shards = OwnedShards { member, epochs: BTreeMap::new() };
+        let owned = Ownership { shards, since: world.now, until: world.now + MINUTE };
+        assert!(run(janitor::run(&shell, Work::AuditCounters, &owned, keep, world.now)).unwrap());
     };
     world.now = world.now + 60 * MINUTE;
     assert_eq!(alarms(|| audit(&world)), []);

@@ -16,6 +16,7 @@ use otaria_ports::pusher::KeptPusher;
 use otaria_ports::store::Leases;
 use otaria_ports::store::memory::{Fault, MemoryStore};
 
+use crate::alarms::alarms;
 use crate::process::{LEASE, Process, run};
 
 const BEGIN: i64 = 1_800_000_000_000;
@@ -115,6 +116,23 @@ fn the_shards_of_a_process_that_leaves_are_taken_at_the_next_tick() {
     assert_eq!(cluster.shares(), [SHARDS]);
 }
 
+/// It joins, renews itself, and takes nothing: what nobody else would notice.
+#[test]
+fn shards_that_a_member_leaves_lying_are_counted() {
+    let mut cluster = Cluster::new();
+    cluster.join();
+    let idler = run(cluster.store.join(cluster.now, LEASE)).unwrap();
+    let mut pass = |seconds: u64| {
+        for _ in 0..seconds {
+            assert!(run(cluster.store.renew(idler, cluster.now, LEASE)).unwrap());
+            cluster.pass(1);
+        }
+    };
+    assert_eq!(alarms(|| pass(30)), []);
+    let expected = vec![("I20".to_owned(), (SHARDS / 2) as u64)];
+    assert_eq!(alarms(|| pass(60)), expected, "each once");
+}
+
 #[test]
 fn shards_that_were_taken_unnoticed_are_found_when_the_share_is_smaller_by_then() {
     let mut cluster = Cluster::new();
@@ -165,17 +183,18 @@ fn a_lease_is_believed_in_for_less_long_than_the_store_keeps_it() {
     let mut cluster = Cluster::new();
     cluster.join();
     let owner = &mut cluster.processes[0].owner;
-    let Ownership { shards: first, until } = owner.owned().clone();
-    assert_eq!(until, cluster.now + LEASE - MARGIN, "after the start");
+    let Ownership { shards: first, since, until } = owner.owned().clone();
+    assert_eq!((since, until), (cluster.now, cluster.now + LEASE - MARGIN), "after the start");
 
     let renewed = cluster.now + Duration::from_secs(5);
     run(owner.tick(renewed)).unwrap();
-    assert_eq!(*owner.owned(), Ownership { shards: first.clone(), until: renewed + LEASE - MARGIN });
+    let until = renewed + LEASE - MARGIN;
+    assert_eq!(*owner.owned(), Ownership { shards: first.clone(), since, until });
 
     let rejoined = renewed + LEASE;
     run(owner.tick(rejoined)).unwrap();
-    let Ownership { shards: second, until } = owner.owned().clone();
-    assert_eq!(until, rejoined + LEASE - MARGIN, "after it ran out");
+    let Ownership { shards: second, since, until } = owner.owned().clone();
+    assert_eq!((since, until), (rejoined, rejoined + LEASE - MARGIN), "after it ran out");
     assert!(second.member > first.member);
     assert_eq!(second.epochs.len(), SHARDS);
     assert!(second.epochs.iter().all(|(shard, epoch)| *epoch > first.epochs[shard]));

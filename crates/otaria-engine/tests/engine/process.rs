@@ -23,8 +23,8 @@ use otaria_ports::objects::MemoryObjects;
 use otaria_ports::pace::LocalPace;
 use otaria_ports::presence::LocalPresence;
 use otaria_ports::pusher::Pusher;
+use otaria_ports::store::Leases;
 use otaria_ports::store::memory::MemoryStore;
-use otaria_ports::store::{Leases, Member};
 
 /// How long a lease lasts without renewal.
 pub(crate) const LEASE: Duration = Duration::from_secs(15);
@@ -63,7 +63,6 @@ pub(crate) struct Process {
     expander: Expander,
     closer: Closer,
     news: Arc<Bell>,
-    member: Member,
     /// When each loop is to be run next.
     due: [Timestamp; 5],
     spins: [usize; 5],
@@ -108,7 +107,6 @@ impl Process {
             expander: Expander::new(Arc::clone(&shell)),
             closer: Closer::new(Arc::clone(&shell)),
             news,
-            member,
             due: [now; 5],
             spins: [0; 5],
             pokes: true,
@@ -177,7 +175,7 @@ impl Process {
             drop(run(janitor::run(
                 &self.shell,
                 Work::PokeJobs,
-                self.member,
+                &self.owner.owned().clone(),
                 Retention { uploads: day, jobs: day },
                 now,
             )));

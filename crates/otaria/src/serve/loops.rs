@@ -40,14 +40,15 @@ pub(crate) struct Loops {
 }
 
 impl Loops {
-    /// Spawns all loops. The owner is given back through the channel's last value when they have ended.
-    pub(crate) fn spawn(self, owner: Owner, tasks: &mut JoinSet<()>) {
+    /// Spawns all loops; returns what is owned, at any time.
+    pub(crate) fn spawn(self, owner: Owner, tasks: &mut JoinSet<()>) -> watch::Receiver<Arc<Ownership>> {
         let (owned, owning) = watch::channel(Arc::new(owner.owned().clone()));
         tasks.spawn(self.clone().own(owner, owned));
         tasks.spawn(self.clone().dispatch(owning.clone()));
         tasks.spawn(self.clone().let_clocks_run_out(owning.clone()));
         tasks.spawn(self.clone().expand(owning.clone()));
-        tasks.spawn(self.close(owning));
+        tasks.spawn(self.close(owning.clone()));
+        owning
     }
 
     /// For a process without a dispatcher: it hears what changes, and tells those who carry jobs.

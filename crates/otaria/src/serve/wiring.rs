@@ -131,8 +131,8 @@ impl Server {
             let member = base.keeper.join(now, base.lease).await?;
             let alone = !config.is_clustered();
             let owner = Owner::begin(Arc::clone(&shell), member, base.lease, alone, now).await;
-            running.spawn(owner.context("taking shards")?, &mut loops);
-            cron = Some(cron::start(&shell, &clock, member, config.retention()).await?);
+            let owning = running.spawn(owner.context("taking shards")?, &mut loops);
+            cron = Some(cron::start(&shell, &clock, &owning, config.retention()).await?);
         } else {
             running.spawn_listener(&mut loops);
         }

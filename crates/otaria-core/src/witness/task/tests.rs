@@ -170,3 +170,34 @@ fn a_notice_that_was_written_long_after_its_task_ended_is_seen() {
     assert_eq!(look(&notified(1, Retry::None), 61_000), None);
     assert_eq!(look(&CANCELED, 0), None);
 }
+
+#[test]
+fn a_clock_that_ran_out_long_ago_is_seen() {
+    let seen = |state: &TaskState, now| stands(state, at(0), at(now)).map(|broken| broken.invariant);
+    let claimed = |deadline| {
+        let attempt = Attempt { number: 1, offered_at: at(0) };
+        let delivery = Delivery::Claimed { deadline: at(deadline) };
+        TaskState::Notified { attempt, delivery, offer_deadline: None, retry: Retry::None }
+    };
+    let silent = |offer_deadline| {
+        let attempt = Attempt { number: 1, offered_at: at(0) };
+        let (delivery, retry) = (Delivery::Written { at: at(0) }, Retry::None);
+        TaskState::Notified { attempt, delivery, offer_deadline: Some(at(offer_deadline)), retry }
+    };
+    for late in [claimed(1_000), silent(1_000), notified(1, Retry::At(at(1_000))), in_progress(Some(1_000))] {
+        assert_eq!(seen(&late, 600_999), None, "{late:?}");
+        assert_eq!(seen(&late, 601_000), Some(Invariant::Clocks), "{late:?}");
+        assert_eq!(stands(&late, at(2_000), at(601_999)), None, "nobody was there when it ran out: {late:?}");
+        assert!(stands(&late, at(2_000), at(602_000)).is_some(), "{late:?}");
+    }
+    for idle in [
+        notified(1, Retry::None),
+        notified(1, Retry::Wanted),
+        in_progress(None),
+        TaskState::Confirm,
+        TaskState::Queued,
+        TIMED_OUT,
+    ] {
+        assert_eq!(seen(&idle, 1_000_000_000), None, "{idle:?}");
+    }
+}
