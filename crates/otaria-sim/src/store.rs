@@ -29,6 +29,8 @@ use otaria_ports::store::*;
 use crate::gate::Gate;
 use crate::medium::Medium;
 use crate::plant::Plant;
+/// Between two runs of what is periodic, at most.
+const PERIOD_MAX: Duration = Duration::from_secs(120);
 
 /// The store that all hosts share, and the news of its commits.
 #[derive(Clone)]
@@ -433,6 +435,8 @@ impl Leases for SimStore {
         _: Timestamp,
         period: Duration,
     ) -> Result<bool, StoreError> {
+        // A world lasts a quarter of an hour: work of every hour would be done once, when nothing has happened.
+        let period = period.min(PERIOD_MAX);
         let begun = async { self.shared.facts.begin_run(work, member, self.db_now(), period).await };
         self.call("begin_run", begun, |_, _| ()).await
     }
