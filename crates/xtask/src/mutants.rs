@@ -1,6 +1,6 @@
 //! The mutants command: small mistakes, made one at a time in the code that keeps the promises, each of which a
 //! test has to notice: the state machines of task and job, the pace, fair shares, percentages and draws, the
-//! gateway's door, leases and ownership.
+//! gateway's door, leases and ownership, whose turn it is, and the witnesses of all that.
 //!
 //! The mistakes are made by cargo-mutants, in a copy of the work tree. A mistake that no test can notice, since
 //! nothing is wrong with it, is named in `.cargo/mutants.toml` with the reason why. Each file is tried with the
@@ -93,6 +93,22 @@ const SUBJECTS: &[Subject] = &[
         package: "otaria-engine",
         files: &["crates/otaria-engine/src/ownership.rs"],
         tests: &["--test", "engine", "--", "owners::", "survey::"],
+    },
+    Subject {
+        name: "turns",
+        package: "otaria-engine",
+        files: &[
+            "crates/otaria-engine/src/dispatcher/ready.rs",
+            "crates/otaria-engine/src/dispatcher/turns.rs",
+            "crates/otaria-engine/src/ownership/orphans.rs",
+        ],
+        tests: &["--lib", "--", "dispatcher::", "ownership::"],
+    },
+    Subject {
+        name: "witness",
+        package: "otaria-core",
+        files: &["crates/otaria-core/src/witness/task.rs", "crates/otaria-core/src/witness/writes.rs"],
+        tests: &["--lib", "--", "witness::"],
     },
     Subject {
         name: "door",

@@ -169,6 +169,28 @@ mod tests {
         assert_eq!(taken.len(), 300);
     }
 
+    #[test]
+    fn places_are_scattered_as_by_murmur_hash_3() {
+        // Of nothing, with these seeds: as published with the function.
+        assert_eq!([0, 1, u32::MAX].map(scatter), [0, 0x514e_28b7, 0x81f1_6f39]);
+        assert_eq!(Order::List.place(7), 7);
+    }
+
+    #[test]
+    fn a_job_rests_until_its_instant_and_gives_up_all_it_has() {
+        let mut ready = Ready::default();
+        assert_eq!(ready.resting(at(0)), None);
+        ready.rest_until(at(10));
+        assert_eq!([9, 10, 11].map(|now| ready.resting(at(now))), [Some(at(10)), None, None]);
+        assert!(ready.is_empty());
+        for (seq, state) in [(1, TaskState::Queued), (2, notified(Delivery::Wanted)), (3, written())] {
+            ready.add(task(seq, state), false, at(100));
+        }
+        assert!(!ready.is_empty());
+        let devices: Vec<DeviceId> = ready.into_devices().collect();
+        assert_eq!(devices, [1, 2, 3].map(|seq| DeviceId::new(Shard(1), seq)));
+    }
+
     fn spread(member: i64, seqs: impl IntoIterator<Item = u32>) -> Ready {
         let mut ready = Ready::new(Order::Spread(Member(member)));
         for seq in seqs {

@@ -96,6 +96,13 @@ mod tests {
     }
 
     #[test]
+    fn who_wants_nothing_is_not_passed_over() {
+        let (mut wants, mut turns) = (wants(2), Turns::default());
+        wants[1].ready = 0;
+        assert!((0..5_000).all(|batch| turns.look(&wants, &[1_000, 0], at(batch * 100)).is_empty()));
+    }
+
+    #[test]
     fn one_share_in_between_is_enough() {
         let (wants, mut turns) = (wants(2), Turns::default());
         for batch in 0..10_000 {
