@@ -212,6 +212,14 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_counts_for_as_long_as_its_notices() {
+        let mut writes = Writes::default();
+        assert_eq!(writes.wrote(&stamp(1), Some(&terms(5)), at(0)), []);
+        assert_eq!(writes.wrote(&stamp(1), Some(&terms(1)), at(60_000)), []);
+        assert_eq!(found(&writes.wrote(&stamp(1), Some(&terms(1)), at(60_000))), [Invariant::Pace]);
+    }
+
+    #[test]
     fn a_clock_that_is_set_back_a_little_loses_no_notice() {
         let mut writes = Writes::default();
         for millis in [50, 40, 45, 50] {
@@ -244,6 +252,22 @@ mod tests {
         assert_eq!(writes.wrote(&Stamp { fence: 3, ..stamp(1) }, None, at(0)), []);
         assert_eq!(writes.wrote(&stamp(2), None, at(0)), []);
         assert_eq!(writes.wrote(&stamp(1), None, at(50_000)), [], "the door forgets it soon");
+    }
+
+    #[test]
+    fn a_fence_is_watched_from_when_it_was_raised_to_where_it_is() {
+        let below = |writes: &mut Writes, fence, millis| {
+            found(&writes.wrote(&Stamp { fence, ..stamp(1) }, None, at(millis)))
+        };
+        let mut writes = Writes::default();
+        writes.fence_raised(JobNo(1), 3, at(0));
+        writes.fence_raised(JobNo(1), 3, at(40_000));
+        assert_eq!(below(&mut writes, 2, 50_000), [], "it was raised at first, and not again");
+        writes.fence_raised(JobNo(1), 5, at(45_000));
+        assert_eq!(below(&mut writes, 4, 60_000), [Invariant::Stopped]);
+        // What the door has forgotten may be told it anew.
+        writes.fence_raised(JobNo(1), 5, at(95_000));
+        assert_eq!(below(&mut writes, 4, 144_999), [Invariant::Stopped]);
     }
 
     #[test]
