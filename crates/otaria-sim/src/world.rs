@@ -253,11 +253,8 @@ impl World {
             limits: Limits::default(),
         });
         self.medium.lock().alive.insert(no, (life.number, kind == Kind::Gateway));
-        let nothing = Ownership {
-            shards: OwnedShards { member: Member(0), epochs: BTreeMap::new() },
-            since: now,
-            until: now,
-        };
+        let shards = OwnedShards { member: Member(0), epochs: BTreeMap::new() };
+        let nothing = Ownership { shards, since: now, until: now };
         let (mut loops, mut owned) = (Vec::new(), nothing);
         if kind == Kind::Dispatcher {
             let member = at_once(shell.deps.store.join(now, LEASE)).expect("joined");
