@@ -8,6 +8,7 @@
 //! between looks like an unwritten notice, and those are delivered again when the deadline passes.
 
 mod claims;
+mod forgotten;
 mod online;
 mod ready;
 mod turns;
@@ -28,6 +29,7 @@ use otaria_ports::presence::PresenceChange;
 use otaria_ports::store::{BATCH_MAX, OwnedShards, Task};
 
 use self::claims::Claim;
+use self::forgotten::{Forgotten, Hands};
 use self::online::Online;
 use self::ready::{Order, Ready};
 use self::turns::Turns;
@@ -67,6 +69,7 @@ pub struct Dispatcher {
     turn: u64,
     turns: Turns,
     sweep_at: Timestamp,
+    forgotten: Forgotten,
 }
 
 impl Dispatcher {
@@ -84,6 +87,7 @@ impl Dispatcher {
             turn: 0,
             turns: Turns::default(),
             sweep_at: now + SWEEP_PERIOD,
+            forgotten: Forgotten::default(),
         }
     }
 
@@ -93,6 +97,12 @@ impl Dispatcher {
     /// When store, pace or gateways are not available. Nothing is lost: what was claimed and not sent is
     /// delivered again by its deadline, and what was not claimed is looked at again.
     pub async fn tick(&mut self, now: Timestamp, owned: &Ownership) -> Result<Wake, CommandError> {
+        let worked = self.work(now, owned).await;
+        self.forgotten.ticked(worked.is_ok(), now);
+        worked
+    }
+
+    async fn work(&mut self, now: Timestamp, owned: &Ownership) -> Result<Wake, CommandError> {
         let mut wake = self.follow_presence(now).await?;
         self.follow_ownership(owned).await?;
         wake = wake.or(self.follow_bus(owned));
@@ -195,6 +205,8 @@ impl Dispatcher {
         if now < self.sweep_at {
             return Ok(());
         }
+        let hands = Hands { epochs: &self.epochs, online: &self.online, ready: &self.ready };
+        self.forgotten.look(&*self.shell.deps.store, &hands, now).await;
         for shard in owned.shards.epochs.keys() {
             self.online.replace(*shard, self.shell.deps.presence.snapshot(*shard).await?);
         }

@@ -2,6 +2,7 @@
 //! devices that are online.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use otaria_core::ids::{DeviceId, JobNo};
 use otaria_core::shard::Shard;
@@ -96,6 +97,22 @@ impl Online {
     /// Devices to look at now, at most `max`.
     pub(super) fn to_probe(&self, max: usize) -> Vec<DeviceId> {
         self.to_probe.iter().take(max).copied().collect()
+    }
+
+    /// Whether a device is to be looked at now.
+    pub(super) fn is_looked_at_next(&self, device: DeviceId) -> bool {
+        self.to_probe.contains(&device)
+    }
+
+    /// Devices to look at when their instant has come.
+    pub(super) fn looked_at_later(&self) -> impl Iterator<Item = DeviceId> {
+        self.later.iter().map(|(_, device)| *device)
+    }
+
+    /// Those behind a device, in their order; all without one.
+    pub(super) fn behind(&self, device: Option<DeviceId>) -> impl Iterator<Item = DeviceId> {
+        let from = device.map_or(Bound::Unbounded, Bound::Excluded);
+        self.sessions.range((from, Bound::Unbounded)).map(|(device, _)| *device)
     }
 
     /// A device was looked at: it has open tasks of these jobs and no others.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use otaria_core::ids::DeviceId;
-use otaria_core::task::Want;
+use otaria_core::task::{TaskKey, Want};
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{Member, Task};
 
@@ -91,6 +91,13 @@ impl Ready {
         self.len() == 0
     }
 
+    /// Whether this very task is in here.
+    pub(super) fn has(&self, key: &TaskKey) -> bool {
+        let place = self.order.place(key.seq);
+        let kinds = [&self.first, &self.again, &self.repeats];
+        kinds.into_iter().any(|kind| kind.get(&place).is_some_and(|task| task.key == *key))
+    }
+
     /// Takes the task whose turn it is.
     pub(super) fn next(&mut self) -> Option<Task> {
         self.turn = self.turn.wrapping_add(1);
@@ -124,7 +131,7 @@ impl Ready {
 mod tests {
     use otaria_core::ids::{JobNo, ModuleName};
     use otaria_core::shard::Shard;
-    use otaria_core::task::{Attempt, Delivery, ReportOrder, Retry, TaskKey, TaskState};
+    use otaria_core::task::{Attempt, Delivery, ReportOrder, Retry, TaskState};
 
     use super::*;
 
