@@ -7,9 +7,11 @@
 //! Invariant: no false alarm. Where an honest look would need more than is at hand, a witness stays silent;
 //! `crates/README.md` says who watches what.
 
+mod replaced;
 mod task;
 mod writes;
 
+pub use replaced::{Rival, replaced};
 pub use task::{moved, pushed, stands, told};
 pub use writes::{Terms, Writes};
 

@@ -107,7 +107,11 @@ const SUBJECTS: &[Subject] = &[
     Subject {
         name: "witness",
         package: "otaria-core",
-        files: &["crates/otaria-core/src/witness/task.rs", "crates/otaria-core/src/witness/writes.rs"],
+        files: &[
+            "crates/otaria-core/src/witness/replaced.rs",
+            "crates/otaria-core/src/witness/task.rs",
+            "crates/otaria-core/src/witness/writes.rs",
+        ],
         tests: &["--lib", "--", "witness::"],
     },
     Subject {
