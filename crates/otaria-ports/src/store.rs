@@ -25,8 +25,8 @@ pub use devices::{
     AuthRow, Candidate, Device, Devices, Drawn, ModuleVersion, NewDevice, NewProduct, Product, VersionReport,
 };
 pub use expansion::{
-    Cursor, Expansion, RejectCause, RejectedLine, Rejections, Slice, SliceOutcome, Slicing, SourceKind,
-    StandingGroup,
+    Cursor, Expansion, RejectCause, RejectedLine, Rejections, Replaced, Slice, SliceOutcome, Slicing,
+    SourceKind, StandingGroup,
 };
 pub use firmwares::{Firmware, FirmwareFilter, Firmwares, PackageFile, StoredUpload, UploadKind};
 pub use groups::{AddedToGroup, GROUPS_OF_DEVICE_MAX, Group, GroupFilter, Groups, NewGroup};

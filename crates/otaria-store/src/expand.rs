@@ -16,9 +16,11 @@ use std::fmt::Write;
 
 use otaria_core::ids::{DeviceId, JobNo};
 use otaria_core::job::{JobKind, OverwriteMode};
-use otaria_core::task::{CancelCause, FailureCause, TaskState, TaskStatus};
+use otaria_core::task::{CancelCause, FailureCause, TaskKey, TaskState, TaskStatus};
 use otaria_core::time::Timestamp;
-use otaria_ports::store::{Expansion, NewTask, RejectCause, RejectedLine, Slice, SliceOutcome, StoreError};
+use otaria_ports::store::{
+    Expansion, NewTask, RejectCause, RejectedLine, Replaced, Slice, SliceOutcome, StoreError,
+};
 use sqlx::{query, query_scalar};
 
 use crate::cancel::cancel;
@@ -119,7 +121,17 @@ pub(crate) async fn expand(
     expansion.busy += count(&conflicts.busy);
     advance(tx, slice.job, &expansion).await?;
     counters.write(tx).await?;
-    Ok(SliceOutcome { queued, expansion })
+    Ok(SliceOutcome { queued, replaced: replaced(&conflicts)?, expansion })
+}
+
+/// The tasks that made room.
+fn replaced(conflicts: &Conflicts) -> Result<Vec<Replaced>, StoreError> {
+    let one = |(id, device, status): &(i64, DeviceId, TaskStatus)| {
+        let corrupt = |_| StoreError::Corrupt { table: "task", reason: format!("id {id}") };
+        let seq = u32::try_from(id & 0xffff_ffff).map_err(corrupt)?;
+        Ok(Replaced { key: TaskKey { device: *device, job: JobNo(id >> 32), seq }, status: *status })
+    };
+    conflicts.replaced.iter().map(one).collect()
 }
 
 pub(crate) fn count<'a, T: 'a>(items: impl IntoIterator<Item = &'a T>) -> u64 {

@@ -174,6 +174,7 @@ macro_rules! store_contract {
                 a_batch_of_reports_joins_device_by_device;
                 who_is_registered_later_joins;
                 the_latest_dynamic_job_wins;
+                the_expansion_of_the_latest_dynamic_job_wins;
                 a_firmware_has_one_running_dynamic_job;
                 tasks_outlive_their_strategy;
                 who_came_by_itself_is_one_line;

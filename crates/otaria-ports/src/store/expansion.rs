@@ -4,6 +4,7 @@ use otaria_core::expression::GroupExpression;
 use otaria_core::gray::Last;
 use otaria_core::ids::{DeviceId, GroupNo, JobNo};
 use otaria_core::job::DynamicMode;
+use otaria_core::task::{TaskKey, TaskStatus};
 
 use super::NewTask;
 
@@ -178,8 +179,19 @@ pub struct Slice {
 pub struct SliceOutcome {
     /// Devices whose tasks may be pushed (`QUEUED`), sorted.
     pub queued: Vec<DeviceId>,
+    /// Tasks of other jobs that were cancelled to make room (I10), in no promised order.
+    pub replaced: Vec<Replaced>,
     /// The expansion as it is now.
     pub expansion: Expansion,
+}
+
+/// A task that made room for another job's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Replaced {
+    /// The task.
+    pub key: TaskKey,
+    /// Where it stood until then, as it was read in the transaction that cancelled it.
+    pub status: TaskStatus,
 }
 
 /// How a store likes a name list cut. A [`Cursor`] counts in it, so a store never changes it while one stands within

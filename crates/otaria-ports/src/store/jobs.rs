@@ -267,7 +267,7 @@ pub trait Jobs: Send + Sync {
     /// In the way of a new task are the device's open tasks of other jobs; with MultiModuleMode only those
     /// of the same module and those of jobs without it. They are replaced, all of them, when none is
     /// `IN_PROGRESS` and each may be: by OverwriteMode 2, or with MultiModuleMode by the same module.
-    /// Otherwise the new task is made as `FAILED`, busy, and they stay.
+    /// Otherwise the new task is made as `FAILED`, busy, and they stay. The outcome names those that were replaced.
     ///
     /// Of a dynamic job: a task of an earlier dynamic job that is not `IN_PROGRESS` is replaced whatever the
     /// OverwriteMode; a device with an open task of a later one counts as skipped (the latest wins); a device

@@ -29,6 +29,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use otaria_core::task::TaskStatus;
+
 use self::tables::Tables;
 use super::StoreError;
 use crate::events::Events;
@@ -52,6 +54,8 @@ struct Inner {
     tables: Tables,
     /// What becomes of the next calls.
     faults: VecDeque<Option<Fault>>,
+    /// See [`MemoryStore::replace_wrongly`].
+    replaced_in: Option<TaskStatus>,
 }
 
 impl MemoryStore {
@@ -59,7 +63,7 @@ impl MemoryStore {
     #[must_use]
     pub fn new(events: Arc<dyn Events>) -> Self {
         let tables = Tables::new(Arc::clone(&events));
-        Self { inner: Mutex::new(Inner { tables, faults: VecDeque::new() }), events }
+        Self { inner: Mutex::new(Inner { tables, faults: VecDeque::new(), replaced_in: None }), events }
     }
 
     /// Makes the next `calls` calls answer [`StoreError::Unavailable`], after those that were asked to fail
@@ -74,6 +78,12 @@ impl MemoryStore {
         let mut inner = self.lock();
         inner.faults.extend(std::iter::repeat_n(None, calls));
         inner.faults.push_back(Some(fault));
+    }
+
+    /// From now on says of tasks that an expansion replaced that they were in this status, as a store would that
+    /// replaces what it must not.
+    pub fn replace_wrongly(&self, status: TaskStatus) {
+        self.lock().replaced_in = Some(status);
     }
 
     /// Lets all further calls through.

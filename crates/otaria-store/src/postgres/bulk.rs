@@ -108,7 +108,7 @@ pub(crate) async fn cancel_of_devices(
 
     let mut counters = Counters::default();
     let canceled = cancel::cancel(tx, &open, |_| true, cause, &mut counters, now).await?;
-    let fenced: BTreeSet<i64> = canceled.iter().map(|(_, job)| job.0).collect();
+    let fenced: BTreeSet<i64> = canceled.iter().map(|(key, _)| key.job.0).collect();
     if !fenced.is_empty() {
         let fenced: Vec<i64> = fenced.into_iter().collect();
         query(sql::FENCE).bind(fenced).execute(tx.conn()).await.map_err(unavailable)?;

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use otaria_core::ids::{DeviceId, JobNo};
-use otaria_core::task::{CancelCause, TaskState, TaskStatus};
+use otaria_core::task::{CancelCause, TaskKey, TaskState, TaskStatus};
 use otaria_core::time::Timestamp;
 use otaria_ports::store::{StoreError, Sweep};
 use sqlx::query;
@@ -22,8 +22,8 @@ use crate::sql::jobs::{CANCEL_CURSOR, CANCELING};
 
 const DOING: &str = "cancelling tasks";
 
-/// Locks open tasks and cancels those that are open still and that `meant` means; how many were cancelled.
-/// `keys` are devices and jobs, sorted; the caller writes the counts.
+/// Locks open tasks and cancels those that are open still and that `meant` means; which were cancelled, and in which
+/// status each was locked. `keys` are devices and jobs, sorted; the caller writes the counts.
 pub(crate) async fn cancel(
     tx: &mut PgTx<'_>,
     keys: &[(DeviceId, JobNo)],
@@ -31,7 +31,7 @@ pub(crate) async fn cancel(
     cause: CancelCause,
     counters: &mut Counters,
     now: Timestamp,
-) -> Result<Vec<(DeviceId, JobNo)>, StoreError> {
+) -> Result<Vec<(TaskKey, TaskStatus)>, StoreError> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
@@ -40,24 +40,30 @@ pub(crate) async fn cancel(
     let (mut canceled, mut moved) = (Vec::new(), Vec::new());
     for row in &found.map_err(failed(DOING))? {
         let of = Of { table: "task", row };
-        let key = (DeviceId(of.get("device_id")?), JobNo(of.get("job_no")?));
+        let key = TaskKey {
+            device: DeviceId(of.get("device_id")?),
+            job: JobNo(of.get("job_no")?),
+            seq: of.parsed("id", |id: i64| u32::try_from(id & 0xffff_ffff).ok())?,
+        };
         let status = of.parsed("status", TaskStatus::from_code)?;
         if !meant(status) {
             continue;
         }
-        counters.moved(key.1, status, TaskStatus::Canceled);
+        counters.moved(key.job, status, TaskStatus::Canceled);
         let attempts = of.parsed("attempts", |n: i64| u8::try_from(n).ok())?;
         let state = TaskState::Canceled { attempts, cause };
-        moved.push(Moved::to((key.1, key.0), Some(status), &state, of.get::<i64>("revision")? + 1, None));
-        canceled.push(key);
+        let revision = of.get::<i64>("revision")? + 1;
+        moved.push(Moved::to((key.job, key.device), Some(status), &state, revision, None));
+        canceled.push((key, status));
     }
     if canceled.is_empty() {
         return Ok(canceled);
     }
-    let (devices, jobs) = columns(&canceled);
+    let (devices, jobs): (Vec<i64>, Vec<i64>) =
+        canceled.iter().map(|(key, _)| (key.device.0, key.job.0)).unzip();
     let cancel = query(tasks::CANCEL).bind(devices).bind(jobs).bind(cause.code()).bind(now.millis());
     cancel.execute(tx.conn()).await.map_err(failed(DOING))?;
-    let jobs: BTreeSet<JobNo> = canceled.iter().map(|(_, job)| *job).collect();
+    let jobs: BTreeSet<JobNo> = canceled.iter().map(|(key, _)| key.job).collect();
     if feed::any_wanted(tx, &jobs).await? {
         feed::tasks_moved(tx, moved, now).await?;
     }

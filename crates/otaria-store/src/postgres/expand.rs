@@ -21,7 +21,9 @@ use std::fmt::Write;
 use otaria_core::ids::{DeviceId, JobNo};
 use otaria_core::task::{CancelCause, FailureCause, TaskState, TaskStatus};
 use otaria_core::time::Timestamp;
-use otaria_ports::store::{Expansion, NewTask, RejectCause, RejectedLine, Slice, SliceOutcome, StoreError};
+use otaria_ports::store::{
+    Expansion, NewTask, RejectCause, RejectedLine, Replaced, Slice, SliceOutcome, StoreError,
+};
 use sqlx::{query, query_scalar};
 
 use super::cancel::cancel;
@@ -74,7 +76,8 @@ pub(crate) async fn expand(
     }
 
     let mut counters = Counters::default();
-    let queued = add(tx, &rules, &slice.tasks, &conflicts, (expansion.tasks + 1, now), &mut counters).await?;
+    let Added { queued, replaced } =
+        add(tx, &rules, &slice.tasks, &conflicts, (expansion.tasks + 1, now), &mut counters).await?;
     if !slice.skipped.is_empty() {
         let skipped: Vec<i64> = slice.skipped.iter().map(|device| device.0).collect();
         let skip = query(sql::SKIP).bind(slice.job.0).bind(skipped).execute(tx.conn()).await;
@@ -93,11 +96,18 @@ pub(crate) async fn expand(
     expansion.busy += count(&conflicts.busy);
     advance(tx, slice.job, &expansion).await?;
     counters.write(tx).await?;
-    Ok(SliceOutcome { queued, expansion })
+    Ok(SliceOutcome { queued, replaced, expansion })
 }
 
-/// Writes new tasks from a place on and cancels those that they replace; returns the devices whose tasks may be
-/// pushed. The caller writes the counts.
+/// What came of new tasks.
+pub(crate) struct Added {
+    /// Devices whose tasks may be pushed.
+    pub(crate) queued: Vec<DeviceId>,
+    /// Tasks that made room, as they were locked.
+    replaced: Vec<Replaced>,
+}
+
+/// Writes new tasks from a place on and cancels those that they replace. The caller writes the counts.
 pub(crate) async fn add(
     tx: &mut PgTx<'_>,
     rules: &Rules,
@@ -105,10 +115,10 @@ pub(crate) async fn add(
     conflicts: &Conflicts,
     (first_seq, now): (u64, Timestamp),
     counters: &mut Counters,
-) -> Result<Vec<DeviceId>, StoreError> {
+) -> Result<Added, StoreError> {
     let busy = &conflicts.busy;
     let listener = feed::facts(tx, rules.job).await?.account;
-    cancel(tx, &conflicts.replaced, |_| true, CancelCause::Overwritten, counters, now).await?;
+    let canceled = cancel(tx, &conflicts.replaced, |_| true, CancelCause::Overwritten, counters, now).await?;
     let queued = insert(tx, rules, tasks, busy, first_seq, now).await?;
     let made = tasks.len() - busy.len();
     counters.add(rules.job, rules.first_status(), i64::try_from(made).unwrap_or(i64::MAX));
@@ -126,7 +136,8 @@ pub(crate) async fn add(
         });
         feed::tasks_moved(tx, new.collect(), now).await?;
     }
-    Ok(queued)
+    let replaced = canceled.into_iter().map(|(key, status)| Replaced { key, status }).collect();
+    Ok(Added { queued, replaced })
 }
 
 /// Holds what the slice needs, reads the job and refuses a slice that does not begin where the cursor is.

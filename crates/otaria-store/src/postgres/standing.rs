@@ -146,8 +146,8 @@ pub(crate) async fn join(
         let grow = query_scalar(GROW).bind(rules.job.0).bind(more).fetch_one(tx.conn()).await;
         let before: i64 = grow.map_err(failed(DOING))?;
         let first = before.unsigned_abs() + 1;
-        let queued = expand::add(tx, rules, &tasks, &conflicts, (first, now), counters).await?;
-        joined.extend(queued.into_iter().map(|device| (rules.job, device)));
+        let added = expand::add(tx, rules, &tasks, &conflicts, (first, now), counters).await?;
+        joined.extend(added.queued.into_iter().map(|device| (rules.job, device)));
     }
     joined.sort_unstable();
     Ok(joined)

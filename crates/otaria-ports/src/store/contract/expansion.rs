@@ -1,11 +1,28 @@
 //! From lines to tasks.
 
+use otaria_core::ids::DeviceId;
 use otaria_core::job::OverwriteMode;
 use otaria_core::task::{CancelCause, FailureCause, TaskState, TaskStatus};
 
 use super::assert_refused;
 use super::world::{World, at, claim, cursor, device_name, new_job, slice, state};
-use crate::store::{RejectCause, RejectedLine, Rejections, Slice, Store};
+use crate::store::{Job, RejectCause, RejectedLine, Rejections, Replaced, Slice, SliceOutcome, Store};
+
+/// An outcome names exactly these tasks of other jobs as replaced, each in the status in which it stood.
+pub(super) async fn assert_replaced(
+    world: &World<'_>,
+    outcome: &SliceOutcome,
+    stood: &[(&Job, DeviceId, TaskStatus)],
+) {
+    let mut expected = Vec::new();
+    for (job, device, status) in stood {
+        expected.push(Replaced { key: world.task(job, *device).await.key, status: *status });
+    }
+    expected.sort_unstable();
+    let mut named = outcome.replaced.clone();
+    named.sort_unstable();
+    assert_eq!(named, expected);
+}
 
 /// The cursor is compared and set: of two who write the same slice only the first does.
 pub async fn a_slice_is_written_once(store: &dyn Store) {
@@ -208,6 +225,7 @@ pub async fn a_busy_device_fails_the_later_task(store: &dyn Store) {
     let outcome = world.expand_all(&later, &devices).await;
     assert_eq!(outcome.queued, [devices[4]]);
     assert_eq!((outcome.expansion.tasks, outcome.expansion.busy), (5, 4));
+    assert_replaced(&world, &outcome, &[]).await;
     for (device, status) in devices.iter().zip(open) {
         let failed = world.task(&later, *device).await;
         assert_eq!(failed.state, TaskState::Failed { attempts: 0, cause: FailureCause::Busy });
@@ -236,6 +254,9 @@ pub async fn a_replacing_job_cancels_what_is_not_in_progress(store: &dyn Store) 
     replaced.sort_unstable();
     assert_eq!(outcome.queued, replaced);
     assert_eq!(outcome.expansion.busy, 1);
+    let stood: Vec<_> =
+        devices.iter().zip(open).take(3).map(|(device, status)| (&earlier, *device, status)).collect();
+    assert_replaced(&world, &outcome, &stood).await;
 
     for (device, attempts) in devices.iter().zip([0, 0, 1]) {
         let task = world.task(&earlier, *device).await;
@@ -263,7 +284,9 @@ pub async fn an_ended_task_is_in_nobodys_way(store: &dyn Store) {
         world.put_status(&earlier, *device, status, at(1)).await;
     }
     let later = world.make(&new_job(&world.firmware, "job2")).await;
-    assert_eq!(world.expand_all(&later, &devices).await.queued.len(), 3);
+    let outcome = world.expand_all(&later, &devices).await;
+    assert_eq!(outcome.queued.len(), 3);
+    assert_replaced(&world, &outcome, &[]).await;
     for (device, status) in devices.iter().zip(ended) {
         assert_eq!(world.task(&earlier, *device).await.state, state(status, at(1)));
     }
@@ -276,7 +299,8 @@ pub async fn modules_are_updated_side_by_side(store: &dyn Store) {
     for (id, name) in [("job1", "camera"), ("job2", "lamp")] {
         let mut create = new_job(&world.firmware_of(name).await, id);
         create.new.policy.multi_module = true;
-        let job = world.run(&create, &devices).await;
+        let job = world.make(&create).await;
+        assert_replaced(&world, &world.expand_all(&job, &devices).await, &[]).await;
         assert_eq!(world.count(&job, TaskStatus::Queued).await, 1);
     }
     assert_eq!(store.open_tasks(&devices).await.unwrap().len(), 2);
@@ -294,7 +318,9 @@ pub async fn the_later_task_of_a_module_replaces_the_earlier(store: &dyn Store) 
     };
     let earlier = world.run(&multi("job1"), &devices).await;
     world.put_status(&earlier, devices[1], TaskStatus::InProgress, at(1)).await;
-    let later = world.run(&multi("job2"), &devices).await;
+    let later = world.make(&multi("job2")).await;
+    let outcome = world.expand_all(&later, &devices).await;
+    assert_replaced(&world, &outcome, &[(&earlier, devices[0], TaskStatus::Queued)]).await;
 
     let replaced = world.task(&earlier, devices[0]).await;
     assert_eq!(replaced.state, TaskState::Canceled { attempts: 0, cause: CancelCause::Overwritten });
@@ -338,8 +364,11 @@ pub async fn several_tasks_are_replaced_together_or_not_at_all(store: &dyn Store
     world.put_status(&earlier[1], devices[1], TaskStatus::InProgress, at(1)).await;
     let mut create = new_job(&world.firmware, "job3");
     create.new.policy.overwrite = OverwriteMode::Replace;
-    let later = world.run(&create, &devices).await;
+    let later = world.make(&create).await;
+    let outcome = world.expand_all(&later, &devices).await;
 
+    let stood = [&earlier[0], &earlier[1]].map(|job| (job, devices[0], TaskStatus::Queued));
+    assert_replaced(&world, &outcome, &stood).await;
     assert_eq!(world.task(&later, devices[0]).await.state, TaskState::Queued);
     assert_eq!(world.task(&later, devices[1]).await.state.status(), TaskStatus::Failed);
     assert_eq!(world.task(&earlier[0], devices[1]).await.state, TaskState::Queued);

@@ -7,9 +7,10 @@ use otaria_core::job::{DynamicMode, JobKind, JobStatus, OverwriteMode, Target};
 use otaria_core::task::{CancelCause, FailureCause, ReportOrder, TaskState, TaskStatus};
 
 use super::assert_refused;
+use super::expansion::assert_replaced;
 use super::world::{DEST, World, at, claim, informed, module, new_firmware, new_job, slice, to, version};
 use crate::store::{
-    CreateJob, Firmware, Group, GroupFilter, Job, JobMove, ModuleVersion, NewGroup, SourceKind,
+    CreateJob, Firmware, Group, GroupFilter, Job, JobMove, ModuleVersion, NewGroup, Slice, SourceKind,
     StandingGroup, Store, VersionReport,
 };
 
@@ -176,6 +177,36 @@ pub async fn the_latest_dynamic_job_wins(store: &dyn Store) {
     cancel_strategy(&world, &later).await;
     assert_eq!(inform(store, devices[3], "1.0.0", 1).await, [earlier.no]);
     assert_eq!(inform(store, devices[2], "1.0.0", 2).await, [], "the later job's task stays");
+    for job in [&earlier, &later] {
+        world.check(job).await;
+    }
+}
+
+/// The expansion of a dynamic job takes the place of an earlier one's tasks, whatever the OverwriteMode, unless an
+/// update is under way; that of the earlier one takes nothing back.
+pub async fn the_expansion_of_the_latest_dynamic_job_wins(store: &dyn Store) {
+    let world = World::new(store).await;
+    let devices = world.devices(0..3).await;
+    let mut earlier = dynamic(&world.firmware, "dyn1", DynamicMode::NowAndLater, &[]);
+    earlier.new.policy.overwrite = OverwriteMode::Replace;
+    let earlier = world.make(&earlier).await;
+    let outcome = store.expand(&slice(&earlier, 0, &devices[..2]), at(1)).await.unwrap();
+    assert_replaced(&world, &outcome, &[]).await;
+    world.put_status(&earlier, devices[1], TaskStatus::InProgress, at(1)).await;
+
+    let firmware = second_firmware(&world, "fwSecond").await;
+    let later = world.make(&dynamic(&firmware, "dyn2", DynamicMode::NowAndLater, &[])).await;
+    let outcome = world.expand_all(&later, &devices).await;
+    assert_replaced(&world, &outcome, &[(&earlier, devices[0], TaskStatus::Queued)]).await;
+    assert_eq!((outcome.expansion.tasks, outcome.expansion.busy), (3, 1));
+    let overwritten = TaskState::Canceled { attempts: 0, cause: CancelCause::Overwritten };
+    assert_eq!(world.task(&earlier, devices[0]).await.state, overwritten);
+
+    let last = Slice { complete: true, ..slice(&earlier, 1, &devices[2..]) };
+    let outcome = store.expand(&last, at(2)).await.unwrap();
+    assert_replaced(&world, &outcome, &[]).await;
+    assert_eq!((outcome.queued, outcome.expansion.skipped), (vec![], 1));
+    assert_eq!(world.task(&later, devices[2]).await.state, TaskState::Queued);
     for job in [&earlier, &later] {
         world.check(job).await;
     }

@@ -6,12 +6,12 @@ use otaria_core::task::{CancelCause, FailureCause, ReportOrder, TaskKey, TaskSta
 use otaria_core::time::Timestamp;
 
 use super::tables::Tables;
-use crate::store::{NewTask, RejectCause, RejectedLine, Slice, SliceOutcome, StoreError, Task};
+use crate::store::{NewTask, RejectCause, RejectedLine, Replaced, Slice, SliceOutcome, StoreError, Task};
 
 impl Tables {
     pub(super) fn expand(&mut self, slice: &Slice, now: Timestamp) -> Result<SliceOutcome, StoreError> {
         self.refuse_slice(slice)?;
-        let mut queued = Vec::new();
+        let (mut queued, mut replaced) = (Vec::new(), Vec::new());
         let mut duplicates = Vec::new();
         let dynamic = self.row(slice.job).job.new.kind == JobKind::Dynamic;
         for new in &slice.tasks {
@@ -19,7 +19,7 @@ impl Tables {
                 duplicates.push(new.device);
             } else if dynamic && self.is_beaten(slice.job, new.device) {
                 self.row_mut(slice.job).job.expansion.skipped += 1;
-            } else if self.make_task(slice.job, new, now) == TaskStatus::Queued {
+            } else if self.make_task(slice.job, new, &mut replaced, now) == TaskStatus::Queued {
                 queued.push(new.device);
             }
         }
@@ -47,7 +47,7 @@ impl Tables {
             row.skipped.clear();
             row.past.clear();
         }
-        Ok(SliceOutcome { queued, expansion: row.job.expansion.clone() })
+        Ok(SliceOutcome { queued, replaced, expansion: row.job.expansion.clone() })
     }
 
     fn refuse_slice(&self, slice: &Slice) -> Result<(), StoreError> {
@@ -70,7 +70,13 @@ impl Tables {
     }
 
     /// Makes one task, and cancels those that it replaces.
-    pub(super) fn make_task(&mut self, job: JobNo, new: &NewTask, now: Timestamp) -> TaskStatus {
+    pub(super) fn make_task(
+        &mut self,
+        job: JobNo,
+        new: &NewTask,
+        replaced: &mut Vec<Replaced>,
+        now: Timestamp,
+    ) -> TaskStatus {
         let row = self.row(job);
         let (module, seq) = (row.module.clone(), row.job.expansion.tasks + 1);
         let first = if row.job.new.policy.need_confirm { TaskState::Confirm } else { TaskState::Queued };
@@ -80,6 +86,7 @@ impl Tables {
         if !busy {
             for task in &in_the_way {
                 let (attempts, cause) = (task.state.attempts(), CancelCause::Overwritten);
+                replaced.push(Replaced { key: task.key.clone(), status: task.state.status() });
                 self.move_task(task, TaskState::Canceled { attempts, cause }, now);
             }
         }

@@ -133,7 +133,10 @@ impl Jobs for MemoryStore {
     }
 
     async fn expand(&self, slice: &Slice, now: Timestamp) -> Result<SliceOutcome, StoreError> {
-        self.transact("expanding a job", |tables| tables.expand(slice, now))
+        let wrongly = self.lock().replaced_in;
+        let mut outcome = self.transact("expanding a job", |tables| tables.expand(slice, now))?;
+        outcome.replaced.iter_mut().for_each(|task| task.status = wrongly.unwrap_or(task.status));
+        Ok(outcome)
     }
 
     async fn rejected_lines(

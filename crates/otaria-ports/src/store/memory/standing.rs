@@ -116,7 +116,7 @@ impl Tables {
         }
         self.row_mut(job).job.expansion.lines += 1;
         let new = NewTask { device, src_version: version };
-        (self.make_task(job, &new, now) == TaskStatus::Queued).then_some(job)
+        (self.make_task(job, &new, &mut Vec::new(), now) == TaskStatus::Queued).then_some(job)
     }
 
     fn takes(

@@ -159,9 +159,9 @@ pub(crate) const ENDED: &str = "
 
 /// Rides on the primary key of `task`. Locks those that are open still. $1, $2: devices, jobs.
 pub(crate) const LOCK_OPEN: &str = "
-    select t.device_id, t.job_no, t.status, t.attempts, t.revision
+    select t.device_id, t.job_no, t.id, t.status, t.attempts, t.revision
       from unnest($1::bigint[], $2::bigint[]) d (device, job)
-     cross join lateral (select device_id, job_no, status, attempts, revision from task
+     cross join lateral (select device_id, job_no, id, status, attempts, revision from task
                           where device_id = d.device and job_no = d.job and open offset 0 for update) t";
 
 /// Rides on the primary keys of `task` and `task_due`. $1, $2: devices, jobs; $3: the cause; $4: when.
