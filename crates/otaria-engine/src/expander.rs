@@ -32,6 +32,7 @@ use crate::book::JobFacts;
 use crate::error::CommandError;
 use crate::ownership::{Ownership, Survey};
 use crate::shell::Shell;
+use crate::witness;
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +189,7 @@ pub(crate) async fn step(
         );
         shell.close_hints.add([job]);
     }
+    witness::replaced(&*shell.deps.store, &shell.book, &facts, &outcome.replaced).await;
     let step = Step { lines: outcome.expansion.lines, complete: slice.complete };
     Ok(Some((step, chunk.map(Kept::Chunk))))
 }

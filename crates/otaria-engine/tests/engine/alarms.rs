@@ -10,6 +10,7 @@ use metrics::{
 };
 use otaria_core::ids::JobNo;
 use otaria_core::job::{CancelFlags, JobStatus};
+use otaria_core::rules::StaticUpgradeParams;
 use otaria_core::task::TaskStatus;
 use otaria_core::witness::COUNTER;
 use otaria_engine::inbox;
@@ -85,6 +86,35 @@ fn a_notice_that_was_written_long_after_its_task_was_cancelled_is_counted() {
     let task = world.task(job, devices[0]).unwrap();
     let late = [word(task.modified_at + MINUTE)];
     assert_eq!(alarms(|| run(inbox::settle(&shell, &late, world.now)).unwrap()), one("I5"));
+}
+
+#[test]
+fn a_task_that_was_replaced_while_its_update_was_under_way_is_counted() {
+    let mut world = World::new(9_102);
+    let devices = world.devices(3, Temper::Silent);
+    let keeping = world.all();
+    let replacing = |mut params: StaticUpgradeParams| {
+        params.job.overwrite_mode = Some(2);
+        params
+    };
+    let first = world.create(&keeping);
+    let honest = alarms(|| {
+        let second = world.create(&replacing(world.all()));
+        let third = world.create(&keeping);
+        assert_eq!(world.count(first, TaskStatus::Canceled), 3);
+        assert_eq!((world.count(second, TaskStatus::Queued), world.count(third, TaskStatus::Failed)), (3, 3));
+    });
+    assert_eq!(honest, []);
+
+    world.store.replace_wrongly(TaskStatus::InProgress);
+    let create = |params| {
+        alarms(|| {
+            world.create(&params);
+        })
+    };
+    assert_eq!(create(keeping), [], "nothing is replaced");
+    assert_eq!(create(replacing(world.specific(&devices[..1]))), one("I10"));
+    assert_eq!(create(replacing(world.all())), [("I10".to_owned(), 3)], "each of them");
 }
 
 #[test]
