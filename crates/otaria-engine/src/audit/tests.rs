@@ -79,6 +79,27 @@ fn lines_that_ended_in_no_count_are_found() {
 }
 
 #[test]
+fn counters_that_differ_from_their_tasks_are_found() {
+    let store = store();
+    now(async {
+        let world = World::new(&store).await;
+        let job = world.job("job1", &world.devices(0..3).await).await;
+        store.miscount(job.no, TaskStatus::Queued, TaskStatus::Failed);
+        let job = world.reread(&job).await;
+        let found = look_at(&store, &JobBook::default(), &job, watch(at(0))).await.unwrap();
+        let seen: Vec<&str> = found.iter().map(|(_, broken)| broken.seen.as_str()).collect();
+        assert_eq!(
+            seen,
+            [
+                "2 tasks are counted as QUEUED, and there are 3",
+                "1 tasks are counted as FAILED, and there are 0"
+            ]
+        );
+        assert!(found.iter().all(|(key, broken)| key.is_none() && broken.invariant == Invariant::Counters));
+    });
+}
+
+#[test]
 fn a_completed_job_with_open_tasks_is_found_among_those_that_ended() {
     let store = store();
     now(async {
