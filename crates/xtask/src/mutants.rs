@@ -98,11 +98,12 @@ const SUBJECTS: &[Subject] = &[
         name: "turns",
         package: "otaria-engine",
         files: &[
+            "crates/otaria-engine/src/dispatcher/forgotten.rs",
             "crates/otaria-engine/src/dispatcher/ready.rs",
             "crates/otaria-engine/src/dispatcher/turns.rs",
             "crates/otaria-engine/src/ownership/orphans.rs",
         ],
-        tests: &["--lib", "--", "dispatcher::", "ownership::"],
+        tests: &["--lib", "--test", "engine", "--", "dispatcher::", "ownership::", "alarms::"],
     },
     Subject {
         name: "witness",
