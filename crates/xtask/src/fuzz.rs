@@ -100,6 +100,21 @@ struct Running<'a> {
     child: Child,
 }
 
+/// How to repeat what [`run_long`] does.
+pub(crate) const LONG: &str = "cargo xtask fuzz --seconds 180";
+
+/// Minutes for each target, for every full test.
+pub(crate) fn run_long() -> Result<bool> {
+    /// What the words of [`LONG`] are read by.
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: FuzzArgs,
+    }
+    let words = LONG.split(' ').skip_while(|word| *word != "fuzz");
+    run_command(&<Line as clap::Parser>::try_parse_from(words)?.args)
+}
+
 /// Builds the targets and runs them. True if nothing was found.
 pub(crate) fn run_command(args: &FuzzArgs) -> Result<bool> {
     let root = repo::root()?;

@@ -46,7 +46,8 @@ enum Command {
     /// S3-compatible store of its own for the tests that need them; they are installed with apt-get, the store
     /// from PyPI, if they are missing. The last line is `N passed, N failed`.
     Test {
-        /// Also do the longer runs: more seeds, more kills (tests see OTARIA_TEST_FULL=1); then `mutants`.
+        /// Also do the longer runs, about an hour and a half: more kills (tests see OTARIA_TEST_FULL=1), 10,000
+        /// simulated worlds, three minutes of `fuzz` for each reader, a short `chaos`, and `mutants`.
         #[arg(long)]
         full: bool,
         /// Leave out the tests that need one of these; install and start nothing.
@@ -84,7 +85,7 @@ enum Command {
     /// Make small mistakes, one at a time, in the code that keeps the promises; a test has to notice each.
     ///
     /// The state machines, the pace, fair shares, draws, the gateway's door, leases and ownership, each with its own
-    /// tests. About 670 mistakes, two or three seconds for each: half an hour on two quiet cores. Installs
+    /// tests. About 1,000 mistakes, two or three seconds for each: half an hour on two quiet cores. Installs
     /// cargo-mutants under target/mutants. What no test can notice is excepted, with the reason why, in
     /// .cargo/mutants.toml.
     Mutants {

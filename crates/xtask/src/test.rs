@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 
 use crate::clock::now;
 use crate::services::{Kind, Services};
-use crate::{chaos, mutants, repo, tidy};
+use crate::{chaos, fuzz, mutants, repo, tidy};
 
 /// Seen by tests that can do a longer run: more seeds, more kills, larger lists.
 const FULL: &str = "OTARIA_TEST_FULL";
@@ -26,6 +26,9 @@ const S3: &str = "OTARIA_TEST_S3";
 const MOSQUITTO: &str = "OTARIA_TEST_MOSQUITTO";
 
 const TESTS: &[&str] = &["test", "--workspace", "--locked", "--no-fail-fast"];
+
+const SIMULATION: &[&str] =
+    &["run", "--release", "--locked", "--package", "otaria-sim", "--", "--seeds", "10000", "--json"];
 
 /// Tests that need a service are ignored without one; nothing else may be ignored.
 const WITH_SERVICES: &[&str] = &["--", "--include-ignored"];
@@ -46,19 +49,14 @@ pub(crate) fn run(full: bool, with_services: bool) -> Result<bool> {
     let repeat = if with_services { "cargo xtask test" } else { "cargo xtask test --no-services" };
     let repeat = if full { format!("{repeat} --full") } else { repeat.to_owned() };
 
-    let steps = if full { 5 } else { 3 };
+    let steps = if full { 7 } else { 3 };
     let ok = step(&format!("1/{steps} tidy: the rules of the house"), "cargo xtask tidy", tidy::run)
         && step(&format!("2/{steps} services"), &repeat, || start(&root, with_services, &mut services))
         && step(&format!("3/{steps} cargo {}", tests.join(" ")), &repeat, || {
             run_tests(&root, &tests, full, services.as_mut(), &mut counts)
         });
     drop(services);
-    let ok = ok
-        && (!full
-            || (chaos(with_services)
-                && step("5/5 mutants: mistakes that a test has to notice", "cargo xtask mutants", || {
-                    mutants::run(&[], false)
-                })));
+    let ok = ok && (!full || run_longer(&root, with_services));
     if !ok && counts.failed == 0 {
         // A step that fails without a failed test (a rule, a build) counts as one failure.
         counts.failed = 1;
@@ -73,13 +71,25 @@ pub(crate) fn run(full: bool, with_services: bool) -> Result<bool> {
     Ok(ok)
 }
 
+/// What takes longer than a change should wait for: an hour and a half on two cores.
+fn run_longer(root: &Path, with_services: bool) -> bool {
+    let simulation =
+        || Ok(repo::cargo(root).args(SIMULATION).status().context("cannot run cargo")?.success());
+    step("4/7 simulation: ten thousand worlds", &format!("cargo {}", SIMULATION.join(" ")), simulation)
+        && step("5/7 fuzz: strangers' bytes", fuzz::LONG, fuzz::run_long)
+        && chaos(with_services)
+        && step("7/7 mutants: mistakes that a test has to notice", "cargo xtask mutants", || {
+            mutants::run(&[], false)
+        })
+}
+
 /// A short chaos. It needs services of its own.
 fn chaos(with_services: bool) -> bool {
     if !with_services {
-        println!("── 4/5 chaos is left out: it needs PostgreSQL and Redis\n");
+        println!("── 6/7 chaos is left out: it needs PostgreSQL and Redis\n");
         return true;
     }
-    step("4/5 chaos: real processes, hurt in every way", chaos::SHORT, chaos::run_short)
+    step("6/7 chaos: real processes, hurt in every way", chaos::SHORT, chaos::run_short)
 }
 
 fn start(root: &Path, wanted: bool, services: &mut Option<Services>) -> Result<bool> {
