@@ -60,18 +60,23 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// When a look is taken, and since when somebody has been there to deal with what runs out.
+/// When a look is taken, and what this process has been there for itself, and since when: of shards and jobs that
+/// others look after it knows neither the clock nor the troubles.
 #[derive(Clone, Copy)]
-struct Watch {
+struct Watch<'o> {
+    owned: &'o Ownership,
     since: Timestamp,
     now: Timestamp,
 }
 
-impl Watch {
-    /// While this process is a member, shards that nobody owns come to it. A membership that has run out says
-    /// nothing: the process stood still, and so may have all.
-    fn of(owned: &Ownership, now: Timestamp) -> Self {
-        Self { since: if now < owned.until { owned.since } else { now }, now }
+impl<'o> Watch<'o> {
+    /// A membership that has run out says nothing: the process stood still.
+    fn of(owned: &'o Ownership, now: Timestamp) -> Self {
+        Self { owned, since: if now < owned.until { owned.since } else { now }, now }
+    }
+
+    fn has(self, device: DeviceId) -> bool {
+        self.owned.shards.epochs.contains_key(&device.shard())
     }
 }
 
@@ -94,7 +99,7 @@ async fn look_at(
     store: &dyn Store,
     book: &JobBook,
     job: &Job,
-    watch: Watch,
+    watch: Watch<'_>,
 ) -> Result<Vec<Finding>, StoreError> {
     let mut found: Vec<Finding> = expansion(job).into_iter().map(|broken| (None, broken)).collect();
     for (status, kept, counted) in store.audit_counts(job.no).await? {
@@ -159,9 +164,9 @@ fn against_counts(job: &Job, counts: &TaskCounts) -> Vec<Broken> {
 }
 
 /// I18: at its finish everything open of a job is cancelled, a million in seconds.
-fn beyond_finish(job: &Job, counts: &TaskCounts, watch: Watch) -> Option<Broken> {
+fn beyond_finish(job: &Job, counts: &TaskCounts, watch: Watch<'_>) -> Option<Broken> {
     let over = watch.now.since(job.new.schedule.finish?.max(watch.since));
-    (over >= UNFINISHED_FOR && counts.open() > 0).then(|| {
+    (over >= UNFINISHED_FOR && counts.open() > 0 && watch.owned.carries(job.no)).then(|| {
         let seen = format!("{} open tasks {} s after the finish", counts.open(), over.as_secs());
         Broken::new(Invariant::Clocks, seen)
     })
@@ -173,7 +178,7 @@ async fn tasks(
     book: &JobBook,
     facts: &JobFacts,
     total: u64,
-    watch: Watch,
+    watch: Watch<'_>,
 ) -> Result<Vec<Finding>, StoreError> {
     let pieces = total.div_ceil(TASKS_MAX).max(1);
     let hour = u64::try_from(watch.now.millis().div_euclid(HOUR_MILLIS)).unwrap_or(0);
@@ -183,7 +188,10 @@ async fn tasks(
     while let Some(from) = after.filter(|from| u64::from(from - start) < TASKS_MAX) {
         let page = store.list_tasks(facts.job.no, &TaskFilter::default(), from, BATCH_MAX).await?;
         for task in page.tasks.iter().map(|view| &view.task) {
-            let broken = one(task, facts).or_else(|| stands(&task.state, watch.since, watch.now));
+            let broken = one(task, facts).or_else(|| {
+                let stands = stands(&task.state, watch.since, watch.now);
+                stands.filter(|_| watch.has(task.key.device))
+            });
             found.extend(broken.map(|broken| (Some(task.key.clone()), broken)));
         }
         let open = page.tasks.iter().filter(|view| view.task.state.status().is_open());

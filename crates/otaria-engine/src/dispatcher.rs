@@ -26,7 +26,7 @@ use otaria_core::time::Timestamp;
 use otaria_ports::bus::Signal;
 use otaria_ports::pace::{Grant, PaceWish};
 use otaria_ports::presence::PresenceChange;
-use otaria_ports::store::{BATCH_MAX, OwnedShards, Task};
+use otaria_ports::store::{BATCH_MAX, Task};
 
 use self::claims::Claim;
 use self::forgotten::{Forgotten, Hands};
@@ -145,6 +145,8 @@ impl Dispatcher {
         // Before the snapshots below: what happens after they are read comes as changes.
         let shards: BTreeSet<Shard> = owned.shards.epochs.keys().copied().collect();
         self.shell.deps.presence.follow(&shards).await?;
+        let order = order(owned);
+        self.ready.values_mut().for_each(|ready| ready.reorder(order));
         let lost: Vec<Shard> =
             self.epochs.keys().filter(|shard| !owned.shards.epochs.contains_key(shard)).copied().collect();
         for shard in lost {
@@ -239,13 +241,12 @@ impl Dispatcher {
         for (device, jobs) in open {
             self.online.looked_at(device, &jobs);
         }
-        let Ownership { shards: OwnedShards { member, epochs }, .. } = owned;
-        let order = if epochs.len() == SHARDS { Order::List } else { Order::Spread(*member) };
+        let order = order(owned);
         for task in tasks {
             let (device, job, status) = (task.key.device, task.key.job, task.state.status());
             let pushable =
                 facts.get(&job).is_some_and(|facts| may_push(facts, status) && pushes_left(facts, &task));
-            if pushable && epochs.contains_key(&device.shard()) {
+            if pushable && owned.shards.epochs.contains_key(&device.shard()) {
                 let is_told = self.online.is_told(device, job);
                 let ready = self.ready.entry(job).or_insert_with(|| Ready::new(order));
                 if let Some(at) = ready.add(task, is_told, now) {
@@ -386,6 +387,12 @@ impl Dispatcher {
     pub fn online(&self) -> usize {
         self.online.len()
     }
+}
+
+/// In which order tasks go out: by the list where nobody else can take over what is behind.
+fn order(owned: &Ownership) -> Order {
+    let all = owned.shards.epochs.len() == SHARDS;
+    if all { Order::List } else { Order::Spread(owned.shards.member) }
 }
 
 type Facts = BTreeMap<JobNo, Arc<JobFacts>>;

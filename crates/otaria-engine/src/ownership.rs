@@ -103,6 +103,10 @@ impl Owner {
     pub async fn tick(&mut self, now: Timestamp) -> Result<Wake, CommandError> {
         let store = &self.shell.deps.store;
         if store.renew(self.owned.shards.member, now, self.ttl).await? {
+            if self.owned.until <= now {
+                // By the store's clock it went on; by this one it stood still, or the clock leapt.
+                self.owned.since = now;
+            }
             self.owned.until = now + self.ttl - MARGIN;
         } else {
             tracing::warn!(member = self.owned.shards.member.0, "membership ran out; joining anew");

@@ -2,8 +2,9 @@
 //!
 //! Notices are dated by one process and checked by another; what counts is not the true time but that all
 //! mean the same. Twice a second the server is asked. Half the way there and back is how wrong an answer can
-//! be at most, so of the last answers the quickest is believed. Differences are made up slowly; time never
-//! goes back.
+//! be at most, so of the last answers the quickest is believed. Differences are made up slowly, and time never
+//! goes back; but who is more than a second behind, since it slept or the server's clock was set, leaps to where the
+//! others are: until then all it dates and judges would be wrong.
 //!
 //! While Redis does not answer, the clock goes on as it went, for whatever only wants a time. But how far it is
 //! from the others' then, nobody knows: what a virtual machine sleeps through, it finds out with the next answer.
@@ -26,7 +27,8 @@ use crate::link::{Beat, RedisLink, WeakLink};
 const SAMPLES: usize = 8;
 /// A host whose clock is off by more than this is told about at the start: its logs and certificates suffer.
 const HOST_OFF: Duration = Duration::from_secs(5);
-/// How fast differences are made up, in microseconds per millisecond: small ones, and those above a second.
+/// How fast differences are made up, in microseconds per millisecond: small ones, and those of more than a second
+/// that this clock is ahead.
 const SLEW: (i64, i64) = (50, 500);
 const LARGE_MICROS: i64 = 1_000_000;
 
@@ -168,13 +170,16 @@ impl Hand {
 
     fn offset_at(&self, now: i64) -> i64 {
         let off = self.target - self.offset;
+        if off > LARGE_MICROS {
+            return self.target;
+        }
         let rate = if off.abs() > LARGE_MICROS { SLEW.1 } else { SLEW.0 };
         let most = (now - self.since).max(0) / 1_000 * rate;
         self.offset + off.clamp(-most, most)
     }
 
     fn read(&mut self, now: i64) -> i64 {
-        // Slewing is slower than time; this holds the hand where two threads read out of order.
+        // Slewing back is slower than time; this holds the hand where two threads read out of order.
         self.shown = self.shown.max(now + self.offset_at(now));
         self.shown
     }
@@ -227,10 +232,21 @@ mod tests {
     }
 
     #[test]
-    fn a_server_whose_clock_was_set_is_followed_at_half_speed() {
+    fn who_is_far_behind_leaps() {
+        // As after an hour's sleep, through which the monotonic clock stood still.
+        let hour = 3_600_000_000;
         let mut hand = hand();
-        hand.take(Sample { offset: 11_000_000, error: 100 }, 0);
-        assert_eq!(hand.read(2_000_000), 2_000_000 + 1_000_000 + 1_000_000);
+        assert_eq!(hand.read(1_000_000), 2_000_000);
+        hand.take(Sample { offset: 1_000_000 + hour, error: 100 }, 1_500_000);
+        assert_eq!(hand.read(1_500_000), 2_500_000 + hour);
+        hand.take(Sample { offset: 1_000_000 + hour, error: 100 }, 2_000_000);
+        assert_eq!(hand.read(2_000_000), 3_000_000 + hour, "once");
+        hand.take(Sample { offset: 2_000_000 + hour, error: 100 }, 2_000_000);
+        assert_eq!(hand.read(2_000_000), 3_000_000 + hour, "a second is made up slowly");
+    }
+
+    #[test]
+    fn a_server_whose_clock_was_set_back_is_waited_for_at_half_speed() {
         let mut back = Hand::at(Sample { offset: 10_000_000, error: 100 }, 0);
         back.take(Sample { offset: 0, error: 100 }, 0);
         assert_eq!(back.read(2_000_000), 2_000_000 + 10_000_000 - 1_000_000);

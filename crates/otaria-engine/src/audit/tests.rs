@@ -21,9 +21,15 @@ fn store() -> MemoryStore {
     MemoryStore::new(Arc::new(NoEvents))
 }
 
-/// Somebody has been there for ever.
-fn watch(now: Timestamp) -> Watch {
-    Watch { since: Timestamp::EPOCH, now }
+/// A process that owns nothing.
+static NOBODY: Ownership = Ownership {
+    shards: OwnedShards { member: Member(1), epochs: BTreeMap::new() },
+    since: Timestamp::EPOCH,
+    until: Timestamp::EPOCH,
+};
+
+fn watch(now: Timestamp) -> Watch<'static> {
+    Watch { owned: &NOBODY, since: Timestamp::EPOCH, now }
 }
 
 async fn found(world: &World<'_>, job: &Job) -> Vec<Invariant> {
@@ -267,8 +273,11 @@ fn clocks_that_ran_out_unseen_are_found_where_somebody_was_there() {
         assert_eq!(store.settle(&[to(&task, claimed)], at(0)).await.unwrap(), [true]);
 
         let job = world.reread(&job).await;
+        let shards = world.own_everything(at(0)).await;
+        let owned = Ownership { shards, since: at(0), until: at(0) };
         let look = async |since, now| {
-            let found = look_at(&store, &JobBook::default(), &job, Watch { since, now }).await.unwrap();
+            let watch = Watch { owned: &owned, since, now };
+            let found = look_at(&store, &JobBook::default(), &job, watch).await.unwrap();
             found.into_iter().map(|(key, broken)| (key, broken.invariant)).collect::<Vec<_>>()
         };
         let unseen = vec![(Some(task.key.clone()), Invariant::Clocks)];
@@ -280,6 +289,12 @@ fn clocks_that_ran_out_unseen_are_found_where_somebody_was_there() {
         let both = [vec![(None, Invariant::Clocks)], unseen.clone()].concat();
         assert_eq!(look(at(0), at(13_600)).await, both, "an hour after its finish");
         assert_eq!(look(at(13_000), at(13_600)).await, unseen);
+        let foreign = watch(at(13_600));
+        assert_eq!(
+            look_at(&store, &JobBook::default(), &job, foreign).await.unwrap(),
+            [],
+            "others look after it"
+        );
     });
 }
 

@@ -88,7 +88,13 @@ impl Forgotten {
         }
         self.looked_at = Some(now);
         let sample = self.sample(hands);
-        if let Ok(sights) = sights(store, &sample, hands, now).await {
+        if let Ok(mut sights) = sights(store, &sample, hands, now).await {
+            // Nearly always there is nothing, and half the fleet may be waiting for its instant.
+            if !sights.is_empty() {
+                let later: BTreeSet<DeviceId> =
+                    hands.online.looked_at_later().filter(|device| sample.contains_key(device)).collect();
+                sights.retain(|(key, _)| !later.contains(&key.device));
+            }
             self.note(sights)
         } else {
             self.suspects.clear();
@@ -96,7 +102,7 @@ impl Forgotten {
         }
     }
 
-    /// The suspects' devices and some more, at most a batch; of these, those that nobody is about to look at.
+    /// The suspects' devices and some more, at most a batch; of these, those that are not looked at next.
     fn sample(&mut self, hands: &Hands<'_>) -> BTreeMap<DeviceId, Place> {
         let mut devices: BTreeSet<DeviceId> = self.suspects.keys().map(|key| key.device).collect();
         let room = BATCH_MAX.saturating_sub(devices.len());
@@ -113,9 +119,6 @@ impl Forgotten {
         let mut sample: BTreeMap<DeviceId, Place> =
             devices.into_iter().filter_map(|device| Some((device, place(device)?))).collect();
         sample.retain(|device, _| !hands.online.is_looked_at_next(*device));
-        for device in hands.online.looked_at_later() {
-            sample.remove(&device);
-        }
         sample
     }
 

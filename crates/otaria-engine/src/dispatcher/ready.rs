@@ -63,6 +63,19 @@ impl Ready {
         Self { order, ..Self::default() }
     }
 
+    /// Goes on in the order of those who share the shards now. Never back to the list's: whoever is left alone has
+    /// just taken over what would stand behind its own there.
+    pub(super) fn reorder(&mut self, order: Order) {
+        if self.order == order || order == Order::List {
+            return;
+        }
+        self.order = order;
+        for kind in [&mut self.first, &mut self.again, &mut self.repeats] {
+            let tasks = std::mem::take(kind).into_values();
+            *kind = tasks.map(|task| (order.place(task.key.seq), task)).collect();
+        }
+    }
+
     /// Takes a task that was read just now, in place of what was known of it. `is_told` says whether its
     /// notice was claimed for the device's present session. Answers when to look again, if that is known.
     pub(super) fn add(&mut self, task: Task, is_told: bool, now: Timestamp) -> Option<Timestamp> {
@@ -240,6 +253,29 @@ mod tests {
             assert!(taken_over >= 30, "{taken_over} of the next 60 were taken over");
             assert!(next[..5].iter().any(|seq| *seq <= 800), "{next:?}");
         }
+    }
+
+    #[test]
+    fn who_owned_everything_alone_shares_the_order_of_those_who_came() {
+        let mut alone = Ready::new(Order::List);
+        for seq in 1..=800 {
+            alone.add(task(seq, TaskState::Queued), false, at(0));
+        }
+        alone.add(task(801, written()), false, at(100));
+        alone.reorder(Order::Spread(Member(3)));
+        for seq in 1_001..=1_800 {
+            alone.add(task(seq, TaskState::Queued), false, at(0));
+        }
+        assert_eq!(alone.len(), 1_601);
+        let next = take(&mut alone, 100);
+        let late = next.iter().filter(|seq| **seq > 1_000).count();
+        assert!((30..=70).contains(&late), "{late} of the next 100 came later");
+        assert!(next.contains(&801), "repeats keep their turn");
+        alone.reorder(Order::List);
+        assert_eq!(alone.order, Order::Spread(Member(3)));
+        let mut all = [next, take(&mut alone, 2_000)].concat();
+        all.sort_unstable();
+        assert!(all.into_iter().eq((1..=801).chain(1_001..=1_800)));
     }
 
     #[test]
