@@ -154,6 +154,40 @@ fn devices_of_a_shard_that_was_lost_for_a_while_are_served_when_it_is_back() {
 }
 
 #[test]
+fn who_was_alone_at_first_begins_with_what_it_takes_over_at_once() {
+    let mut world = World::new(87);
+    let devices = world.devices(600, Temper::Silent);
+    world.connect(&devices);
+    let mut params = world.all();
+    params.job.maximum_per_minute = Some(60);
+    let job = world.create(&params);
+    // Alone it goes by the list, which is sorted by shard.
+    world.run_until("some are told", MINUTE, |world| world.wrote(job).len() >= 5);
+    let told = |world: &World, from: u8| {
+        let tasks = world.tasks(job).into_iter().filter(|task| task.key.device.shard().0 >= from);
+        tasks.filter(|task| task.state.status() != TaskStatus::Queued).count()
+    };
+    assert_eq!(told(&world, 128), 0);
+    // Others come and take the second half; then one of them is gone.
+    let mut pass = |below: u8, seconds: u32| {
+        for _ in 0..seconds {
+            world.now = world.now + SECOND;
+            world.process.tick(Loop::Owner, world.now);
+            let mut owned = world.process.owner.owned().clone();
+            owned.shards.epochs.retain(|shard, _| shard.0 < below);
+            run(world.process.dispatcher.tick(world.now, &owned)).unwrap();
+        }
+        (told(&world, 0), told(&world, 128))
+    };
+    let (_, of_others) = pass(128, 2);
+    assert_eq!(of_others, 0);
+    let (before, _) = pass(128, 1);
+    let (all, taken_over) = pass(192, 30);
+    assert!(all > before + 20, "it goes on: {before} and {all}");
+    assert!(taken_over > 5, "{taken_over} of {}", all - before);
+}
+
+#[test]
 fn shards_whose_answer_was_lost_are_owned_all_the_same() {
     for call in 0..4 {
         let mut world = World::new(86);
