@@ -271,11 +271,14 @@ fn a_lost_connection_is_nobodys_business() {
             let devices = world.devices(0..10).await;
             let terminate = "select count(pg_terminate_backend(pid)) from pg_stat_activity
                               where datname = current_database() and pid <> pg_backend_pid()";
+            // On a busy machine a round may find nobody: the last one's loss is still being made good.
             let kill = async {
+                let mut killed = 0;
                 for _ in 0..20 {
                     tokio::time::sleep(Duration::from_millis(25)).await;
-                    assert!(number(database, terminate).await > 0, "there is somebody to lose");
+                    killed += number(database, terminate).await;
                 }
+                killed
             };
             let work = async {
                 let (mut calls, mut unknown) = (0, 0);
@@ -292,7 +295,8 @@ fn a_lost_connection_is_nobodys_business() {
                 }
                 (calls, unknown)
             };
-            let ((calls, unknown), ()) = futures_util::future::join(work, kill).await;
+            let ((calls, unknown), killed) = futures_util::future::join(work, kill).await;
+            assert!(killed >= 5, "only {killed} connections were lost");
             assert!(unknown < 20, "of {calls} calls {unknown} were left in the dark");
             let device = store.device_by_id(devices[0]).await.unwrap().unwrap();
             assert_eq!((device.active_at, device.online_at), (Some(at(0)), Some(at(599))));

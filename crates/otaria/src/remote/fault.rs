@@ -25,7 +25,11 @@ pub(crate) fn explain(status: &Status) -> anyhow::Error {
     }
 
     let pause = details.retry_info().and_then(|retry| retry.retry_delay);
-    let advice = match (status.code(), pause) {
+    // What has a source was not said by a server: the connection broke in the middle of the call.
+    let broke = status.source().is_some()
+        && matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled);
+    let code = if broke { Code::Unavailable } else { status.code() };
+    let advice = match (code, pause) {
         (Code::ResourceExhausted, Some(pause)) => Some(format!(
             "try again in {:.1} s; `serve --api-quota off` lifts the quotas",
             pause.as_secs_f64()
@@ -89,6 +93,15 @@ mod tests {
             explain(&status).to_string(),
             "invalid parameter (iot.ota.InvalidParameter)\n  retry_count: must be 1, 2 or 5"
         );
+    }
+
+    #[test]
+    fn a_connection_that_breaks_is_no_failure_of_the_server() {
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let broken = Status::from_error(Box::new(reset));
+        assert_eq!(broken.code(), Code::Unknown);
+        assert!(explain(&broken).to_string().ends_with("It is safe to try again"));
+        assert!(explain(&Status::unknown("oops")).to_string().ends_with("its log says why"));
     }
 
     #[test]
