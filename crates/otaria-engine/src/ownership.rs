@@ -163,8 +163,8 @@ impl Owner {
             store.take_shards(member, &wanted, now).await?;
             store.shard_leases(now).await?
         };
-        let left = leases.iter().filter(|lease| lease.alive).map(|lease| lease.shard).collect();
-        for (shard, broken) in self.orphans.look(&left, now) {
+        let held = leases.iter().filter(|lease| lease.alive).map(|lease| lease.shard).collect();
+        for (shard, broken) in self.orphans.look(&held, now) {
             witness::of_shard(shard, &broken);
         }
         // Read back: the answer to an earlier call may have been lost, and what is ours is not taken twice.

@@ -198,6 +198,14 @@ fn a_lease_is_believed_in_for_less_long_than_the_store_keeps_it() {
     assert!(second.member > first.member);
     assert_eq!(second.epochs.len(), SHARDS);
     assert!(second.epochs.iter().all(|(shard, epoch)| *epoch > first.epochs[shard]));
+
+    let in_time = until - Duration::from_millis(1);
+    run(owner.tick(in_time)).unwrap();
+    assert_eq!(owner.owned().since, rejoined);
+    // The store still took it for a member; by its own clock it was none for a moment.
+    let barely = owner.owned().until;
+    run(owner.tick(barely)).unwrap();
+    assert_eq!((owner.owned().shards.member, owner.owned().since), (second.member, barely));
 }
 
 /// One renewal may fail, and four more, before a lease ends.
